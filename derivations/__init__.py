@@ -1,0 +1,1 @@
+"""The proof book: one script for each theorem stated in flowsim.theory."""

@@ -1,0 +1,259 @@
+"""The public verb ``integrate``."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from flowsim._checks import check_count, check_real, check_times, known_keywords
+from flowsim._errors import InputError, IntegrationError, ToleranceWarning
+from flowsim._precision import in_float64
+from flowsim._types import ArrayLike, FloatArray, PyTree
+from flowsim.integration.diffrax_engine import run_diffrax
+from flowsim.integration.layout import Layout
+from flowsim.integration.run import Run
+from flowsim.integration.scipy_engine import run_scipy
+from flowsim.integration.solvers import resolve_solver, solver_name
+from flowsim.lowering import VectorField, as_field
+from flowsim.problems import FunctionProblem, Problem
+from flowsim.trajectory import Trajectory
+
+_DEFAULT_STEPS = 1_000_000
+_SMALLEST_RTOL = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-6}
+
+
+@known_keywords
+@in_float64
+def integrate(
+    field_or_problem: VectorField | Problem | FunctionProblem | Callable,
+    y0: Any,
+    t1: float,
+    *,
+    t0: float = 0.0,
+    ts: ArrayLike | None = None,
+    solver: Any = "auto",
+    backend: str | None = None,
+    rtol: float = 1e-8,
+    atol: float | None = None,
+    clock: str = "time",
+    stop: Callable[[Any, PyTree], Any] | None = None,
+    max_steps: int | None = None,
+    max_seconds: float | None = None,
+    throw: bool = True,
+    progress: Callable[[float], None] | None = None,
+) -> Trajectory:
+    r"""Integrate a flow :math:`\dot y = F(y)` from t0 to t1, adaptively.
+
+    Parameters
+    ----------
+    field_or_problem
+        A problem, whose own parameters flow; a lowered law, whose end-to-end parameter flows; or
+        a function ``(t, y, args) -> dy/dt``.
+    y0
+        The start: parameters for a problem, an end-to-end value of shape (k, d) or (d,) for a
+        lowered law, whatever its strategy.
+    t1
+        Final time, after t0; in flow time, which gradient descent with step size η passes at rate
+        η an iteration.
+    t0
+        Initial time.
+    ts
+        Times to record, strictly increasing in [t0, t1]. Steps end at each of them, so the values
+        are the method's and no interpolant's; the run ends at the last. None records the steps
+        that the integrator takes, at most about 2000 of them.
+    solver
+        ``"auto"``, a diffrax solver object, or a name: a SciPy method (``"LSODA"``, ``"Radau"``,
+        ...) or a diffrax solver in lower case (``"dopri8"``, ``"extrapolation"``, ...). On diffrax
+        ``"auto"`` begins with an explicit pair where the flow is not stiff and changes to
+        linearly implicit extrapolation where stability would hold the step down, for states of at
+        most 1000 numbers; on SciPy it is LSODA. ``settings["solver"]`` says what was chosen, when
+        and why.
+    backend
+        ``"diffrax"`` or ``"scipy"``; None takes the solver's, and for ``"auto"`` diffrax, or SciPy
+        for a field lowered to NumPy.
+    rtol
+        Relative tolerance of a step.
+    atol
+        Absolute tolerance; None means ``rtol`` times the scale of the start, the smallest root
+        mean square among its nonzero arrays. A larger one hides the escape from a saddle: from a
+        start of 1e-12 explicit pairs come out 30 % late and implicit ones never escape.
+    clock
+        ``"time"``: the only clock so far.
+    stop
+        A condition ``(t, y) -> bool`` on the time and the state, asked at accepted steps; on
+        diffrax it must be traceable by JAX.
+    max_steps
+        Budget of steps, accepted and rejected; None means a million.
+    max_seconds
+        Allowance of wall-clock time, compilation included; None means no limit.
+    throw
+        Whether a run that does not do what was asked raises, with what it has in the exception's
+        ``trajectory``; otherwise the trajectory is returned with the reason in ``result``.
+    progress
+        Called now and then with the time reached.
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    InputError
+        If an argument is wrong; before any work starts.
+    HypothesisError
+        If factors are given to an end-to-end law whose hypotheses they do not satisfy.
+    IntegrationError
+        If the run ends early and ``throw`` is true.
+
+    Examples
+    --------
+    >>> import numpy as np, flowsim as fs
+    >>> loss = fs.LpLoss(np.eye(2), np.array([1.0, 2.0]), p=2, scale=1.0)   # mean of squares
+    >>> flow = fs.integrate(fs.Problem(loss, fs.Identity(2)), np.zeros(2), t1=1.0, ts=[0.5, 1.0])
+    >>> np.allclose(flow.end_to_end[-1], np.array([1.0, 2.0]) * (1 - np.exp(-1.0)), rtol=1e-7)
+    True
+    """
+    field_backend = "numpy" if backend == "scipy" and _plain_numpy(field_or_problem) else "jax"
+    field = as_field(field_or_problem, backend=field_backend)
+    chosen, solver = resolve_solver(solver, backend, field.backend)
+    t0 = check_real("t0", t0)
+    t1 = check_real("t1", t1)
+    if not t1 > t0:
+        raise InputError(f"t1 is {t1:g}, which is not after t0 = {t0:g}. Flow time runs forward.")
+    if clock != "time":
+        raise InputError(f"clock is {clock!r}; the only clock is 'time'.")
+    times = None if ts is None else check_times(ts, t0, t1)
+    start = field.start(y0)
+    dtype = np.result_type(*jax.tree.leaves(start), *_loss_dtype(field))
+    start = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), start)
+    if not sum(leaf.size for leaf in jax.tree.leaves(start)):
+        raise InputError("y0 is empty: there is nothing to integrate.")
+    rtol = check_real("rtol", rtol, above=0.0, below=1.0)
+    if rtol < _SMALLEST_RTOL[dtype]:
+        raise InputError(
+            f"rtol is {rtol:g}, finer than {dtype} can resolve. Pass at least "
+            f"{_SMALLEST_RTOL[dtype]:g}"
+            + (", or float64 arrays." if dtype == np.float32 else ".")
+        )
+    for name, value in (("stop", stop), ("progress", progress)):
+        if value is not None and not callable(value):
+            raise InputError(f"{name} is {value!r}; pass a function, or None.")
+    run = Run(
+        field=field,
+        y0=start,
+        t0=t0,
+        t1=t1,
+        ts=times,
+        solver=solver,
+        rtol=rtol,
+        atol=_absolute_tolerance(atol, rtol, start),
+        max_steps=_DEFAULT_STEPS if max_steps is None else check_count("max_steps", max_steps),
+        max_seconds=None
+        if max_seconds is None
+        else check_real("max_seconds", max_seconds, above=0.0),
+        stop=stop,
+        progress=progress,
+    )
+    trajectory = _integrate(run, chosen)
+    if throw and not trajectory.result.success:
+        raise IntegrationError(str(trajectory.result), trajectory)
+    return trajectory
+
+
+def _integrate(run: Run, backend: str) -> Trajectory:
+    """Run an engine and read its record."""
+    began = time.perf_counter()
+    outcome = run_diffrax(run) if backend == "diffrax" else run_scipy(run)
+    layout = Layout(run.y0)
+    states = layout.unflatten(outcome.states)
+    end_to_end, loss = read_states(run.field, states)
+    settings = {
+        "solver": "; ".join(outcome.chosen),
+        "backend": backend,
+        "strategy": run.field.about.strategy,
+        "strategy_reason": run.field.about.reason,
+        "rtol": run.rtol,
+        "atol": run.atol,
+        "dtype": str(layout.flatten(run.y0).dtype),
+        "asked_solver": solver_name(run.solver),
+    }
+
+    def go_on(t: float, state: PyTree, times: FloatArray) -> Trajectory:
+        piece = Run(
+            field=run.field, y0=state, t0=t, t1=float(times[-1]), ts=times, solver=run.solver,
+            rtol=run.rtol, atol=run.atol, max_steps=run.max_steps, max_seconds=run.max_seconds,
+            stop=None, progress=None,
+        )
+        return in_float64(_integrate)(piece, backend)
+
+    return Trajectory(
+        ts=outcome.ts,
+        states=states,
+        loss=loss,
+        end_to_end=end_to_end,
+        stats={**outcome.stats, "seconds": time.perf_counter() - began},
+        result=outcome.result,
+        settings=settings,
+        parent=run.field.about.parent,
+        _continue=go_on,
+    )
+
+
+def read_states(field: VectorField, states: PyTree) -> tuple[FloatArray | None, FloatArray]:
+    """The end-to-end parameter and the loss of recorded states, stacked along time."""
+    count = len(jax.tree.leaves(states)[0])
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(count)]
+    if field.backend == "jax" and count:
+        read, value = _read_all(field, states)
+        return (None if read is None else np.asarray(read)), np.asarray(value)
+    values = np.array([float(field.value(y)) for y in each])
+    if not count or field.read(each[0]) is None:
+        return None, values
+    return np.array([field.read(y) for y in each]), values
+
+
+@eqx.filter_jit
+def _read_all(field: VectorField, states: PyTree) -> tuple[Any, Any]:
+    def one(y: PyTree) -> tuple[Any, Any]:
+        return field.read(y), jax.numpy.asarray(field.value(y), float)
+
+    return jax.lax.map(one, states, batch_size=64)
+
+
+def _absolute_tolerance(atol: float | None, rtol: float, start: PyTree) -> float:
+    sizes = [float(np.sqrt(np.mean(np.square(leaf / _largest(leaf))))) * _largest(leaf)
+             for leaf in jax.tree.leaves(start) if leaf.size and np.any(leaf)]
+    scale = min(sizes, default=1.0)
+    if atol is None:
+        return rtol * scale
+    atol = check_real("atol", atol, at_least=0.0)
+    if atol > scale:
+        warnings.warn(
+            f"atol = {atol:g} is above the scale of the start, {scale:.3g}: the solver may take "
+            "the start for zero and miss an escape from it. Leave atol out, or pass at most "
+            f"{rtol * scale:.3g}.",
+            ToleranceWarning,
+            stacklevel=4,
+        )
+    return atol
+
+
+def _largest(leaf: FloatArray) -> float:
+    return float(np.max(np.abs(leaf)))
+
+
+def _loss_dtype(field: VectorField) -> list[np.dtype]:
+    dtype = getattr(getattr(field, "loss", None), "dtype", None)
+    return [] if dtype is None else [dtype]
+
+
+def _plain_numpy(field_or_problem: Any) -> bool:
+    """Whether a plain function is to be read as a NumPy field when SciPy is asked for."""
+    known = (VectorField, Problem, FunctionProblem)
+    return callable(field_or_problem) and not isinstance(field_or_problem, known)

@@ -1,0 +1,196 @@
+"""Integration with SciPy's solvers, driven step by step.
+
+The solvers are stepped here rather than through ``solve_ivp``, so that steps end at the save times,
+and with a guard around the field: SciPy's own loop never returns from a blow-up with LSODA, and
+reports success with NaN.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import scipy.integrate
+
+from flowsim._result import Reason, Result
+from flowsim._types import FloatArray
+from flowsim.integration.ending import Sample, diagnose_stall
+from flowsim.integration.layout import Layout
+from flowsim.integration.run import Outcome, Record, Run
+from flowsim.integration.stepping import SMALLEST_STEP
+
+_IMPLICIT = ("Radau", "BDF", "LSODA")
+_LARGEST_JACOBIAN = 1000
+_EVALUATIONS_A_STEP = 20_000  # more in one step, and the solver is caught
+_STEPS_WITHOUT_PROGRESS = 200
+
+
+class _Halt(Exception):
+    """Raised inside the field to get out of a solver that will not come back by itself."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+
+
+def run_scipy(run: Run) -> Outcome:
+    """Integrate a validated run; see :func:`flowsim.integration.integrate`."""
+    method = "LSODA" if run.solver == "auto" else run.solver
+    why = "SciPy's own switch between Adams and BDF" if run.solver == "auto" else "as asked for"
+    layout = Layout(run.y0)
+    field = _GuardedField(run, layout, strict=method == "LSODA")
+    record = Record([], [], thin=run.ts is None)
+    y0 = layout.flatten(run.y0)
+    first = Sample(run.t0, y0, field.plain(run.t0, y0))
+    counts = {"steps": 0}
+    if run.ts is None or run.ts[0] == run.t0:
+        record.add(run.t0, y0)
+
+    def outcome(result: Result) -> Outcome:
+        stats = {
+            "gradients": field.evaluations,
+            "jacobians": field.jacobians,
+            "hessian_products": 0,
+            "steps": counts["steps"],
+            "rejected": None,  # SciPy does not tell
+        }
+        return Outcome.of(record, layout.size, stats, result, [f"{method}: {why}"])
+
+    if not np.isfinite(first.velocity).all():
+        return outcome(Result(Reason.nonfinite_field, f"It fails at t = {run.t0:g}."))
+    ends = np.array([run.t1]) if run.ts is None else run.ts[run.ts > run.t0]
+    solver: Any = None
+    t, y = run.t0, y0
+    stuck_at, stuck_for = run.t0, 0
+    smallest = SMALLEST_STEP * max(run.t1 - run.t0, abs(run.t1)) * 10
+    try:
+        for end in ends:
+            solver = _to(solver, method, field, run, t, y, float(end))
+            while solver.status == "running":
+                field.begin_step()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # trial steps overflow, LSODA narrates
+                    message = solver.step()
+                if solver.status == "failed" or not np.isfinite(solver.y).all():
+                    return outcome(_failed(message, first, field, t, y, run))
+                t, y = float(solver.t), np.array(solver.y)
+                counts["steps"] += 1
+                if run.ts is None:
+                    record.add(t, y)
+                if run.progress and counts["steps"] % 50 == 0:
+                    run.progress(t)
+                stuck_for = stuck_for + 1 if t - stuck_at <= smallest else 0
+                stuck_at = t if stuck_for == 0 else stuck_at
+                if stuck_for >= _STEPS_WITHOUT_PROGRESS:
+                    return outcome(_failed(None, first, field, t, y, run))
+                if run.stop is not None and bool(run.stop(t, layout.unflatten(y))):
+                    record.add_final(t, y)
+                    return outcome(Result(Reason.stopped, f"At t = {t:.10g}."))
+                if counts["steps"] >= run.max_steps:
+                    record.add_final(t, y)
+                    return outcome(Result(Reason.budget, _where(t, run)))
+            if run.ts is not None:
+                record.add(t, y)
+    except _Halt as halt:
+        record.add_final(t, y)
+        if halt.reason in (Reason.nonfinite_field, Reason.stagnation):
+            return outcome(_failed(None, first, field, t, y, run))
+        return outcome(Result(halt.reason, _where(t, run)))
+    except KeyboardInterrupt:
+        record.add_final(t, y)
+        return outcome(Result(Reason.interrupted, _where(t, run)))
+    record.add_final(t, y)
+    return outcome(Result(Reason.completed))
+
+
+def _to(
+    solver: Any, method: str, field: _GuardedField, run: Run, t: float, y: FloatArray, end: float
+) -> Any:
+    """A solver that will step up to ``end``: the one at hand, or a new one."""
+    if solver is not None and method != "LSODA":
+        solver.t_bound, solver.status = end, "running"
+        return solver
+    options: dict[str, Any] = {"rtol": run.rtol, "atol": run.atol}
+    if method in _IMPLICIT and field.jacobian is not None:
+        options["jac"] = field.counted_jacobian
+    # LSODA bounds its steps inside Fortran, so it is begun anew at every save time.
+    return getattr(scipy.integrate, method)(field, t, y, end, **options)
+
+
+def _failed(
+    message: str | None, first: Sample, field: _GuardedField, t: float, y: FloatArray, run: Run
+) -> Result:
+    result = diagnose_stall(first, Sample(t, y, field.plain(t, y)), run.t1 - run.t0)
+    if result.reason is Reason.stagnation and message:
+        return Result(Reason.solver_failed, f"SciPy says: {message} {_where(t, run)}")
+    return result
+
+
+def _where(t: float, run: Run) -> str:
+    return f"It had reached t = {t:.6g} of {run.t1:.6g}."
+
+
+class _GuardedField:
+    """The field on flat vectors, counting evaluations and watching budget and clock."""
+
+    def __init__(self, run: Run, layout: Layout, *, strict: bool) -> None:
+        self.run, self.strict = run, strict
+        self.evaluations = self.jacobians = self._in_step = 0
+        if run.field.backend == "jax":
+            self.plain, self.jacobian = _compiled(run, layout)
+        else:
+            field = run.field
+            self.plain = lambda t, v: layout.flatten(field(t, layout.unflatten(v), None))
+            self.jacobian = None
+
+    def begin_step(self) -> None:
+        """Start counting the evaluations of one step."""
+        self._in_step = 0
+
+    def __call__(self, t: float, vector: FloatArray) -> FloatArray:
+        self.evaluations += 1
+        self._in_step += 1
+        if self._in_step > _EVALUATIONS_A_STEP:
+            raise _Halt(Reason.stagnation)
+        if self.evaluations % 64 == 0 and self.run.out_of_time():
+            raise _Halt(Reason.wall_clock)
+        velocity = self.plain(t, vector)
+        if self.strict and not np.isfinite(velocity).all():
+            # The other methods reject such a trial step; LSODA would go on with it.
+            raise _Halt(Reason.nonfinite_field)
+        return velocity
+
+    def counted_jacobian(self, t: float, vector: FloatArray) -> FloatArray:
+        """The exact Jacobian at a state."""
+        assert self.jacobian is not None
+        self.jacobians += 1
+        return self.jacobian(t, vector)
+
+
+def _compiled(
+    run: Run, layout: Layout
+) -> tuple[Callable[..., FloatArray], Callable[..., FloatArray] | None]:
+    """A JAX field, and its Jacobian where that is small, on NumPy vectors."""
+    unravel = jax.flatten_util.ravel_pytree(run.y0)[1]
+
+    def velocity(t: float, v: FloatArray) -> FloatArray:
+        return np.asarray(_flat_velocity(run.field, unravel, t, v))
+
+    def jacobian(t: float, v: FloatArray) -> FloatArray:
+        return np.asarray(_flat_jacobian(run.field, unravel, t, v))
+
+    return velocity, jacobian if layout.size <= _LARGEST_JACOBIAN else None
+
+
+@eqx.filter_jit
+def _flat_velocity(field: Any, unravel: Any, t: Any, v: Any) -> Any:
+    return jax.flatten_util.ravel_pytree(field(t, unravel(v), None))[0]
+
+
+@eqx.filter_jit
+def _flat_jacobian(field: Any, unravel: Any, t: Any, v: Any) -> Any:
+    return jax.jacfwd(lambda u: _flat_velocity.__wrapped__(field, unravel, t, u))(v)

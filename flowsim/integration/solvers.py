@@ -1,0 +1,100 @@
+"""The solvers that can be asked for by name, and what each costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffrax
+
+from flowsim._checks import nearest
+from flowsim._errors import InputError
+from flowsim.integration.extrapolation import LinearlyImplicitExtrapolation
+
+#: Methods of scipy.integrate, by their names there.
+SCIPY_SOLVERS = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")
+
+#: diffrax solvers by name.
+DIFFRAX_SOLVERS: dict[str, Any] = {
+    "extrapolation": LinearlyImplicitExtrapolation,
+    "heun": diffrax.Heun,
+    "bosh3": diffrax.Bosh3,
+    "tsit5": diffrax.Tsit5,
+    "dopri5": diffrax.Dopri5,
+    "dopri8": diffrax.Dopri8,
+    "implicit_euler": diffrax.ImplicitEuler,
+    "kvaerno3": diffrax.Kvaerno3,
+    "kvaerno4": diffrax.Kvaerno4,
+    "kvaerno5": diffrax.Kvaerno5,
+}
+
+#: Lengths of the real stability intervals of the explicit methods that "auto" starts with.
+REAL_STABILITY = {"tsit5": 3.506846994, "dopri8": 5.166633620}
+
+
+def resolve_solver(solver: Any, backend: str | None, field_backend: str) -> tuple[str, Any]:
+    """Return the backend and the solver that the arguments of ``integrate`` ask for.
+
+    The solver is ``"auto"``, a diffrax solver object, or a SciPy method name.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or solver, backend and field do not go together.
+    """
+    if backend not in (None, "diffrax", "scipy"):
+        raise InputError(
+            f"backend is {backend!r}, which is none of 'diffrax', 'scipy'."
+            f"{nearest(backend, ('diffrax', 'scipy'))}"
+        )
+    chosen: str
+    if isinstance(solver, diffrax.AbstractSolver):
+        chosen = "diffrax"
+    elif solver == "auto":
+        chosen = backend or ("diffrax" if field_backend == "jax" else "scipy")
+    elif isinstance(solver, str) and solver in SCIPY_SOLVERS:
+        chosen = "scipy"
+    elif isinstance(solver, str) and solver in DIFFRAX_SOLVERS:
+        chosen, solver = "diffrax", DIFFRAX_SOLVERS[solver]()
+    else:
+        names = ("auto", *DIFFRAX_SOLVERS, *SCIPY_SOLVERS)
+        raise InputError(
+            f"solver is {solver!r}; pass a diffrax solver object, or one of "
+            f"{', '.join(map(repr, names))}.{nearest(solver, names)}"
+        )
+    if backend is not None and backend != chosen:
+        raise InputError(
+            f"solver {solver!r} runs on {chosen}, but backend is {backend!r}. Leave backend out, "
+            f"or pass a solver of {backend}."
+        )
+    if chosen == "diffrax" and field_backend == "numpy":
+        raise InputError(
+            "the field is lowered to NumPy, which diffrax cannot trace. Lower it with "
+            "backend='jax', or integrate with backend='scipy'."
+        )
+    if chosen == "diffrax" and solver != "auto" and not isinstance(
+        solver, (diffrax.AbstractAdaptiveSolver,)
+    ):
+        raise InputError(
+            f"solver is {type(solver).__name__}, which has no error estimate to control. Pass an "
+            "adaptive solver, such as diffrax.Tsit5() or 'extrapolation'; for Euler steps of a "
+            "fixed size use descend."
+        )
+    return chosen, solver
+
+
+def field_evaluations(solver: Any, steps: int, starts: int) -> int | None:
+    """Evaluations of the field in a number of trial steps, or None where a solver does not say.
+
+    Methods that solve nonlinear equations by Newton's iteration take as many as they need.
+    """
+    if isinstance(solver, LinearlyImplicitExtrapolation):
+        return steps * (solver.columns * (solver.columns + 1) // 2 + 2)
+    if isinstance(solver, diffrax.AbstractERK):
+        tableau = solver.tableau
+        return steps * (tableau.num_stages - (1 if tableau.fsal else 0)) + starts
+    return None
+
+
+def solver_name(solver: Any) -> str:
+    """The name that a solver is reported by."""
+    return solver if isinstance(solver, str) else type(solver).__name__
