@@ -42,7 +42,7 @@ _PUBLIC = {
 }
 _MODULES = {"datasets": "flowsim.problems.datasets"}
 
-__all__ = [*_PUBLIC, *_MODULES, "__version__"]  # noqa: PLE0604 - names of strings
+__all__ = [*_PUBLIC, *_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

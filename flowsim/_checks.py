@@ -21,8 +21,10 @@ _LARGEST_EXACT_INTEGER = 2**53
 
 def nearest(name: object, choices: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the choice nearest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.4)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    # Compared without case: 'lsoda' and 'LSODA' have no letter in common otherwise.
+    folded = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=0.4)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
@@ -30,9 +32,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if isinstance(value, str) and value in choices:
         return value
     listed = ", ".join(repr(choice) for choice in choices)
-    raise InputError(
-        f"{name} is {value!r}, which is none of {listed}.{nearest(value, choices)}"
-    )
+    raise InputError(f"{name} is {value!r}, which is none of {listed}.{nearest(value, choices)}")
 
 
 def check_array(name: str, value: Any, *, ndim: int | tuple[int, ...] | None = None) -> np.ndarray:
@@ -47,10 +47,10 @@ def check_array(name: str, value: Any, *, ndim: int | tuple[int, ...] | None = N
     InputError
         Naming the argument, what was given, and what would do.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    if _has_mask(value):
         raise InputError(
-            f"{name} is a masked array, whose mask would be ignored. Drop the masked rows, or "
-            f"fill them in ({name}.filled(value)), and pass a plain array."
+            f"{name} is a masked array, or holds one, whose mask would be ignored. Drop the masked "
+            f"rows, or fill them in ({name}.filled(value)), and pass a plain array."
         )
     try:
         array = np.asarray(value)
@@ -91,6 +91,13 @@ def check_array(name: str, value: Any, *, ndim: int | tuple[int, ...] | None = N
     return array
 
 
+def _has_mask(value: Any) -> bool:
+    """Whether a value is a masked array, or a nested list that holds one."""
+    if isinstance(value, (list, tuple)):
+        return any(_has_mask(part) for part in value)
+    return isinstance(value, np.ma.MaskedArray)
+
+
 def check_real(
     name: str,
     value: Any,
@@ -125,8 +132,10 @@ def check_real(
 
 def check_count(name: str, value: Any, *, at_least: int = 1) -> int:
     """Return ``value`` as an int no smaller than ``at_least``."""
-    whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not whole or not math.isfinite(value) or int(value) != value or value < at_least:
+    whole = isinstance(value, numbers.Integral) or (
+        isinstance(value, numbers.Real) and math.isfinite(value) and int(value) == value
+    )
+    if not whole or isinstance(value, bool) or value < at_least:
         raise InputError(
             f"{name} is {value!r}, where a whole number of at least {at_least} is needed."
         )
@@ -155,6 +164,7 @@ def check_times(ts: Any, t0: float, t1: float) -> np.ndarray:
 
 def known_keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Answer a misspelt keyword with the name of the nearest one."""
+    called = function.__qualname__.split("<locals>.")[-1].removesuffix(".__init__")
     names = [
         p.name
         for p in inspect.signature(function).parameters.values()
@@ -166,7 +176,7 @@ def known_keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
         for key in kwargs:
             if key not in names:
                 raise UnknownKeywordError(
-                    f"{function.__name__}() has no argument {key!r}.{nearest(key, names)} "
+                    f"{called}() has no argument {key!r}.{nearest(key, names)} "
                     f"Its arguments are {', '.join(names)}."
                 )
         return function(*args, **kwargs)

@@ -16,8 +16,8 @@ class Reason(enum.Enum):
         "cannot do this."
     )
     overflow = (
-        "The solution grows beyond the range of floating-point numbers. Stop earlier, or look for a "
-        "sign error in the loss."
+        "The solution grows beyond the range of floating-point numbers. Stop earlier, or look for "
+        "a sign error in the loss."
     )
     diverged = (
         "Descent left the range of floating-point numbers. Lower learning_rate; gradient descent "

@@ -57,6 +57,8 @@ class _Integration:
         self.y0: PyTree = jax.tree.map(jnp.asarray, run.y0)
         flat, _ = jax.flatten_util.ravel_pytree(self.y0)
         self.size = int(flat.size)
+        # Python numbers would be compiled in as constants; NumPy's are arguments.
+        self.tolerances = (np.float64(run.rtol), np.float64(run.atol))
         self.chosen: list[str] = []
         self.costs = {"gradients": 0, "jacobians": 0, "hessian_products": 0}
         self.steps = {"steps": 0, "rejected": 0}
@@ -73,6 +75,7 @@ class _Integration:
         ends = np.array([run.t1]) if run.ts is None else run.ts[run.ts > run.t0]
         if not ends.size:
             return self._outcome(Result(Reason.completed))
+        self.window = _window_size(ends.size)
         solver = self._first_solver() if run.solver == "auto" else run.solver
         if run.solver != "auto":
             self.chosen.append(f"{solver_name(solver)} as asked for")
@@ -92,7 +95,7 @@ class _Integration:
                 if stopped:
                     self.record.add_final(reached, self._flat(self.state.y))
                     return self._outcome(Result(Reason.stopped, f"At t = {reached:.10g}."))
-                if result == diffrax.RESULTS.successful and reached >= ends[-1]:
+                if reached >= ends[-1]:
                     return self._outcome(Result(Reason.completed))
                 ending = self._ended(result, first, reached)
                 if ending is not None:
@@ -107,19 +110,25 @@ class _Integration:
             return self._outcome(Result(Reason.interrupted, f"It had reached t = {reached:.6g}."))
 
     def _begin(self, solver: Any, t: float, y: PyTree, t1: float) -> _Progress:
-        run = self.run
-        return _begin(run.field, solver, run.rtol, run.atol, t, t1, y)
+        return _begin(self.run.field, solver, *self.tolerances, np.float64(t), np.float64(t1), y)
 
     def _chunk(self, solver: Any, window: FloatArray, allowance: int) -> tuple[Any, bool]:
         """Run the compiled loop once, to the end of the window at the most."""
         run = self.run
-        padded = np.full(_window_size(window.size), window[-1])
+        padded = np.full(self.window, window[-1])
         padded[: window.size] = window
         before = float(self.state.t)
         steps_wanted = self.capacity if run.ts is None else None
         out = _advance(
-            run.field, solver, run.rtol, run.atol, self.state, padded, allowance,
-            run.t1 - run.t0, steps_wanted, run.stop,
+            run.field,
+            solver,
+            *self.tolerances,
+            self.state,
+            padded,
+            np.int32(allowance),
+            np.float64(run.t1 - run.t0),
+            steps_wanted,
+            run.stop,
         )
         self.state, saved_ts, saved_ys, result, stats = out
         accepted, rejected = int(stats["num_accepted_steps"]), int(stats["num_rejected_steps"])
@@ -198,10 +207,10 @@ class _Integration:
 
     def _radius(self, t: float, y: PyTree) -> float:
         self.costs["hessian_products"] += 12
-        return float(estimate_spectral_radius(self.run.field, t, y))
+        return float(estimate_spectral_radius(self.run.field, np.float64(t), y))
 
     def _sample(self, t: float, y: PyTree) -> Sample:
-        velocity = _velocity(self.run.field, t, y)
+        velocity = _velocity(self.run.field, np.float64(t), y)
         if self.costs["gradients"] is not None:
             self.costs["gradients"] += 1
         return Sample(t, self._flat(y), self._flat(velocity))
@@ -221,26 +230,30 @@ def _velocity(field: Any, t: Any, y: PyTree) -> PyTree:
 
 
 @eqx.filter_jit
-def _begin(
-    field: Any, solver: Any, rtol: Any, atol: Any, t: Any, t1: Any, y: PyTree
-) -> _Progress:
+def _begin(field: Any, solver: Any, rtol: Any, atol: Any, t: Any, t1: Any, y: PyTree) -> _Progress:
     """The state of solver and controller before the first step."""
-    t, t1 = jnp.asarray(t, jnp.float64), jnp.asarray(t1, jnp.float64)
     terms = diffrax.ODETerm(field)
-    controller = _controller(rtol, atol, t1[None], jnp.asarray(0), t1 - t).wrap(1)
+    controller = _controller(rtol, atol, t1[None], jnp.int32(0), t1 - t).wrap(1)
     order = solver.error_order(terms)
     end, controller_state = controller.init(terms, t, t1, y, None, None, solver.func, order)
-    return _Progress(t, y, solver.init(terms, t, end, y, None), controller_state)
+    return _committed(_Progress(t, y, solver.init(terms, t, end, y, None), controller_state))
 
 
 @eqx.filter_jit
 def _advance(
-    field: Any, solver: Any, rtol: Any, atol: Any, state: _Progress, targets: Any,
-    allowance: Any, span: Any, steps_wanted: int | None, stop: Any,
+    field: Any,
+    solver: Any,
+    rtol: Any,
+    atol: Any,
+    state: _Progress,
+    targets: Any,
+    allowance: Any,
+    span: Any,
+    steps_wanted: int | None,
+    stop: Any,
 ) -> tuple[_Progress, Any, Any, Any, dict[str, Any]]:
     """Step until the last target is reached or the allowance is used up."""
-    targets, span = jnp.asarray(targets, jnp.float64), jnp.asarray(span, jnp.float64)
-    controller = _controller(rtol, atol, targets, jnp.asarray(allowance, jnp.int32), span)
+    controller = _controller(rtol, atol, targets, allowance, span)
     fresh = eqx.tree_at(lambda s: s.used, state.controller_state, jnp.zeros((), jnp.int32))
 
     def flat(t: Any, y: PyTree, args: Any) -> Any:
@@ -281,12 +294,15 @@ def _advance(
         solution.solver_state,
         solution.controller_state,
     )
-    return progress, saved_ts, saved_ys, solution.result, solution.stats
+    return _committed(progress), saved_ts, saved_ys, solution.result, solution.stats
 
 
-def _controller(
-    rtol: Any, atol: Any, targets: Any, allowance: Any, span: Any
-) -> WatchedController:
+def _committed(progress: _Progress) -> _Progress:
+    """The same values as arrays in dtypes of their own: Python's scalars would compile anew."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), progress)
+
+
+def _controller(rtol: Any, atol: Any, targets: Any, allowance: Any, span: Any) -> WatchedController:
     # A proportional part keeps explicit methods from bouncing off their stability limit.
     pid = diffrax.PIDController(rtol=rtol, atol=atol, pcoeff=0.2, icoeff=0.4)
     return WatchedController(pid, targets, allowance, span)

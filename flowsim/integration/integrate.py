@@ -7,20 +7,20 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from flowsim._checks import check_count, check_real, check_times, known_keywords
 from flowsim._errors import InputError, IntegrationError, ToleranceWarning
 from flowsim._precision import in_float64
+from flowsim._threads import one_blas_thread
 from flowsim._types import ArrayLike, FloatArray, PyTree
 from flowsim.integration.diffrax_engine import run_diffrax
 from flowsim.integration.layout import Layout
 from flowsim.integration.run import Run
 from flowsim.integration.scipy_engine import run_scipy
 from flowsim.integration.solvers import resolve_solver, solver_name
-from flowsim.lowering import VectorField, as_field
+from flowsim.lowering import VectorField, as_field, read_states, start_of
 from flowsim.problems import FunctionProblem, Problem
 from flowsim.trajectory import Trajectory
 
@@ -129,17 +129,13 @@ def integrate(
     if clock != "time":
         raise InputError(f"clock is {clock!r}; the only clock is 'time'.")
     times = None if ts is None else check_times(ts, t0, t1)
-    start = field.start(y0)
-    dtype = np.result_type(*jax.tree.leaves(start), *_loss_dtype(field))
-    start = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), start)
-    if not sum(leaf.size for leaf in jax.tree.leaves(start)):
-        raise InputError("y0 is empty: there is nothing to integrate.")
+    start = start_of(field, y0)
+    dtype = jax.tree.leaves(start)[0].dtype
     rtol = check_real("rtol", rtol, above=0.0, below=1.0)
     if rtol < _SMALLEST_RTOL[dtype]:
         raise InputError(
             f"rtol is {rtol:g}, finer than {dtype} can resolve. Pass at least "
-            f"{_SMALLEST_RTOL[dtype]:g}"
-            + (", or float64 arrays." if dtype == np.float32 else ".")
+            f"{_SMALLEST_RTOL[dtype]:g}" + (", or float64 arrays." if dtype == np.float32 else ".")
         )
     for name, value in (("stop", stop), ("progress", progress)):
         if value is not None and not callable(value):
@@ -169,7 +165,8 @@ def integrate(
 def _integrate(run: Run, backend: str) -> Trajectory:
     """Run an engine and read its record."""
     began = time.perf_counter()
-    outcome = run_diffrax(run) if backend == "diffrax" else run_scipy(run)
+    with one_blas_thread():
+        outcome = run_diffrax(run) if backend == "diffrax" else run_scipy(run)
     layout = Layout(run.y0)
     states = layout.unflatten(outcome.states)
     end_to_end, loss = read_states(run.field, states)
@@ -186,9 +183,18 @@ def _integrate(run: Run, backend: str) -> Trajectory:
 
     def go_on(t: float, state: PyTree, times: FloatArray) -> Trajectory:
         piece = Run(
-            field=run.field, y0=state, t0=t, t1=float(times[-1]), ts=times, solver=run.solver,
-            rtol=run.rtol, atol=run.atol, max_steps=run.max_steps, max_seconds=run.max_seconds,
-            stop=None, progress=None,
+            field=run.field,
+            y0=state,
+            t0=t,
+            t1=float(times[-1]),
+            ts=times,
+            solver=run.solver,
+            rtol=run.rtol,
+            atol=run.atol,
+            max_steps=run.max_steps,
+            max_seconds=run.max_seconds,
+            stop=None,
+            progress=None,
         )
         return in_float64(_integrate)(piece, backend)
 
@@ -205,30 +211,12 @@ def _integrate(run: Run, backend: str) -> Trajectory:
     )
 
 
-def read_states(field: VectorField, states: PyTree) -> tuple[FloatArray | None, FloatArray]:
-    """The end-to-end parameter and the loss of recorded states, stacked along time."""
-    count = len(jax.tree.leaves(states)[0])
-    each = [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(count)]
-    if field.backend == "jax" and count:
-        read, value = _read_all(field, states)
-        return (None if read is None else np.asarray(read)), np.asarray(value)
-    values = np.array([float(field.value(y)) for y in each])
-    if not count or field.read(each[0]) is None:
-        return None, values
-    return np.array([field.read(y) for y in each]), values
-
-
-@eqx.filter_jit
-def _read_all(field: VectorField, states: PyTree) -> tuple[Any, Any]:
-    def one(y: PyTree) -> tuple[Any, Any]:
-        return field.read(y), jax.numpy.asarray(field.value(y), float)
-
-    return jax.lax.map(one, states, batch_size=64)
-
-
 def _absolute_tolerance(atol: float | None, rtol: float, start: PyTree) -> float:
-    sizes = [float(np.sqrt(np.mean(np.square(leaf / _largest(leaf))))) * _largest(leaf)
-             for leaf in jax.tree.leaves(start) if leaf.size and np.any(leaf)]
+    sizes = [
+        float(np.sqrt(np.mean(np.square(leaf / _largest(leaf))))) * _largest(leaf)
+        for leaf in jax.tree.leaves(start)
+        if leaf.size and np.any(leaf)
+    ]
     scale = min(sizes, default=1.0)
     if atol is None:
         return rtol * scale
@@ -246,11 +234,6 @@ def _absolute_tolerance(atol: float | None, rtol: float, start: PyTree) -> float
 
 def _largest(leaf: FloatArray) -> float:
     return float(np.max(np.abs(leaf)))
-
-
-def _loss_dtype(field: VectorField) -> list[np.dtype]:
-    dtype = getattr(getattr(field, "loss", None), "dtype", None)
-    return [] if dtype is None else [dtype]
 
 
 def _plain_numpy(field_or_problem: Any) -> bool:

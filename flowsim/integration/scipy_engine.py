@@ -7,7 +7,6 @@ reports success with NaN.
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +21,12 @@ from flowsim._types import FloatArray
 from flowsim.integration.ending import Sample, diagnose_stall
 from flowsim.integration.layout import Layout
 from flowsim.integration.run import Outcome, Record, Run
-from flowsim.integration.stepping import SMALLEST_STEP
 
 _IMPLICIT = ("Radau", "BDF", "LSODA")
 _LARGEST_JACOBIAN = 1000
-_EVALUATIONS_A_STEP = 20_000  # more in one step, and the solver is caught
-_STEPS_WITHOUT_PROGRESS = 200
+# A run is stuck when so many evaluations have not advanced time by this fraction of the span.
+_PATIENCE = 3000
+_PROGRESS = 1e-9
 
 
 class _Halt(Exception):
@@ -65,13 +64,10 @@ def run_scipy(run: Run) -> Outcome:
     ends = np.array([run.t1]) if run.ts is None else run.ts[run.ts > run.t0]
     solver: Any = None
     t, y = run.t0, y0
-    stuck_at, stuck_for = run.t0, 0
-    smallest = SMALLEST_STEP * max(run.t1 - run.t0, abs(run.t1)) * 10
     try:
         for end in ends:
             solver = _to(solver, method, field, run, t, y, float(end))
             while solver.status == "running":
-                field.begin_step()
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # trial steps overflow, LSODA narrates
                     message = solver.step()
@@ -83,10 +79,7 @@ def run_scipy(run: Run) -> Outcome:
                     record.add(t, y)
                 if run.progress and counts["steps"] % 50 == 0:
                     run.progress(t)
-                stuck_for = stuck_for + 1 if t - stuck_at <= smallest else 0
-                stuck_at = t if stuck_for == 0 else stuck_at
-                if stuck_for >= _STEPS_WITHOUT_PROGRESS:
-                    return outcome(_failed(None, first, field, t, y, run))
+                field.note_progress(t)
                 if run.stop is not None and bool(run.stop(t, layout.unflatten(y))):
                     record.add_final(t, y)
                     return outcome(Result(Reason.stopped, f"At t = {t:.10g}."))
@@ -139,7 +132,9 @@ class _GuardedField:
 
     def __init__(self, run: Run, layout: Layout, *, strict: bool) -> None:
         self.run, self.strict = run, strict
-        self.evaluations = self.jacobians = self._in_step = 0
+        self.evaluations = self.jacobians = 0
+        self._mark, self._evaluations_at_mark = run.t0, 0
+        self._patience = _PATIENCE + 4 * layout.size  # differenced Jacobians take size evaluations
         if run.field.backend == "jax":
             self.plain, self.jacobian = _compiled(run, layout)
         else:
@@ -147,14 +142,14 @@ class _GuardedField:
             self.plain = lambda t, v: layout.flatten(field(t, layout.unflatten(v), None))
             self.jacobian = None
 
-    def begin_step(self) -> None:
-        """Start counting the evaluations of one step."""
-        self._in_step = 0
+    def note_progress(self, t: float) -> None:
+        """Tell the guard the time that an accepted step has reached."""
+        if t - self._mark > _PROGRESS * max(self.run.t1 - self.run.t0, abs(t)):
+            self._mark, self._evaluations_at_mark = t, self.evaluations
 
     def __call__(self, t: float, vector: FloatArray) -> FloatArray:
         self.evaluations += 1
-        self._in_step += 1
-        if self._in_step > _EVALUATIONS_A_STEP:
+        if self.evaluations - self._evaluations_at_mark > self._patience:
             raise _Halt(Reason.stagnation)
         if self.evaluations % 64 == 0 and self.run.out_of_time():
             raise _Halt(Reason.wall_clock)
@@ -177,11 +172,12 @@ def _compiled(
     """A JAX field, and its Jacobian where that is small, on NumPy vectors."""
     unravel = jax.flatten_util.ravel_pytree(run.y0)[1]
 
+    # Python numbers would be compiled in as constants; NumPy's are arguments.
     def velocity(t: float, v: FloatArray) -> FloatArray:
-        return np.asarray(_flat_velocity(run.field, unravel, t, v))
+        return np.asarray(_flat_velocity(run.field, unravel, np.float64(t), v))
 
     def jacobian(t: float, v: FloatArray) -> FloatArray:
-        return np.asarray(_flat_jacobian(run.field, unravel, t, v))
+        return np.asarray(_flat_jacobian(run.field, unravel, np.float64(t), v))
 
     return velocity, jacobian if layout.size <= _LARGEST_JACOBIAN else None
 

@@ -71,8 +71,10 @@ def resolve_solver(solver: Any, backend: str | None, field_backend: str) -> tupl
             "the field is lowered to NumPy, which diffrax cannot trace. Lower it with "
             "backend='jax', or integrate with backend='scipy'."
         )
-    if chosen == "diffrax" and solver != "auto" and not isinstance(
-        solver, (diffrax.AbstractAdaptiveSolver,)
+    if (
+        chosen == "diffrax"
+        and solver != "auto"
+        and not isinstance(solver, (diffrax.AbstractAdaptiveSolver,))
     ):
         raise InputError(
             f"solver is {type(solver).__name__}, which has no error estimate to control. Pass an "

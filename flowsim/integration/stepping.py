@@ -64,9 +64,7 @@ class WatchedController(diffrax.AbstractAdaptiveStepSizeController):
 
     def wrap(self, direction: Any) -> WatchedController:
         """Tell the inner controller the direction of time."""
-        return WatchedController(
-            self.pid.wrap(direction), self.targets, self.allowance, self.span
-        )
+        return WatchedController(self.pid.wrap(direction), self.targets, self.allowance, self.span)
 
     def init(
         self,
@@ -116,17 +114,13 @@ class WatchedController(diffrax.AbstractAdaptiveStepSizeController):
             used >= self.allowance, diffrax.RESULTS.max_steps_reached, result
         )
         too_small = step <= SMALLEST_STEP * jnp.maximum(jnp.abs(next_t0), self.span * 1e-3)
-        result = diffrax.RESULTS.where(
-            too_small & ~keep, diffrax.RESULTS.dt_min_reached, result
-        )
+        result = diffrax.RESULTS.where(too_small & ~keep, diffrax.RESULTS.dt_min_reached, result)
         state = WatchedState(inner, step, used)
         return keep, next_t0, self._end(next_t0, step), made_jump, state, result
 
     def _end(self, t: Any, step: Any) -> Any:
         """The end of a step from t: at the next target if the step reaches it, else on the way."""
-        index = jnp.minimum(
-            jnp.searchsorted(self.targets, t, side="right"), self.targets.size - 1
-        )
+        index = jnp.minimum(jnp.searchsorted(self.targets, t, side="right"), self.targets.size - 1)
         target = self.targets[index]
         left = target - t
         # Two equal steps instead of a long one and a sliver.

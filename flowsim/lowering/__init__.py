@@ -2,5 +2,14 @@
 
 from flowsim.lowering.fields import VectorField
 from flowsim.lowering.lower import as_field, derived_law, lower_law, lower_problem
+from flowsim.lowering.reading import read_states, start_of
 
-__all__ = ["VectorField", "as_field", "derived_law", "lower_law", "lower_problem"]
+__all__ = [
+    "VectorField",
+    "as_field",
+    "derived_law",
+    "lower_law",
+    "lower_problem",
+    "read_states",
+    "start_of",
+]

@@ -25,6 +25,7 @@ from flowsim._types import PyTree
 from flowsim.lowering.hypotheses import check_start
 from flowsim.problems import DeepLinear, FunctionProblem, Loss
 
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class About:
     """What a field was lowered from and how; it takes no part in how the field is compiled.
@@ -188,7 +189,7 @@ class FunctionField(VectorField):
 class CallableField(VectorField):
     """Any function ``(t, y, args) -> dy/dt`` of the user's own."""
 
-    function: Callable = eqx.field(static=True)
+    function: Callable  # a plain function, or an Equinox module with arrays of its own
     backend: str = eqx.field(static=True)
     about: About = eqx.field(static=True)
 

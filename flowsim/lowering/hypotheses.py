@@ -66,7 +66,7 @@ def check(hypothesis: Hypothesis, law: EndToEnd, theta: Any) -> HypothesisCheck:
     instances = tuple(
         expression.subs(law.index, j)
         for expression in hypothesis.expressions
-        for j in range(1, len(factors))
+        for j in (range(1, len(factors)) if expression.has(law.index) else (1,))
     )
     compiled = compile_law(instances, law.parent.widths, "numpy")
     # Divided by the largest factor's norm first: squares of tiny factors would underflow.

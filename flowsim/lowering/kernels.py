@@ -137,7 +137,9 @@ def _divided_difference(s: Any, a: float) -> Any:
     delta = jnp.where(both, jnp.log1p((large - small) / safe_small), jnp.inf)
     tiny = delta < 1e-8
     safe = jnp.where(tiny, 1.0, delta)
-    ratio = jnp.where(tiny, a * (1 + (1 - a) * delta), jnp.expm1(-2 * a * safe) / jnp.expm1(-2 * safe))
+    ratio = jnp.where(
+        tiny, a * (1 + (1 - a) * delta), jnp.expm1(-2 * a * safe) / jnp.expm1(-2 * safe)
+    )
     return _power(jnp, large, 2 * a - 2) * ratio
 
 
@@ -157,9 +159,7 @@ class JaxKernels:
         largest = jax.lax.stop_gradient(jnp.max(jnp.abs(A)))
         scale = jnp.where(largest > 0, largest, 1.0)
         square = jnp.sum((A / scale) ** 2)
-        return jnp.where(
-            largest > 0, scale * jnp.sqrt(jnp.where(largest > 0, square, 1.0)), 0.0
-        )
+        return jnp.where(largest > 0, scale * jnp.sqrt(jnp.where(largest > 0, square, 1.0)), 0.0)
 
     @staticmethod
     def project(w: Any, g: Any) -> Any:

@@ -197,8 +197,9 @@ def verify_law(law: EndToEnd) -> None:
     LoweringError
         With the residual, if the two disagree.
     """
-    residual = _pushforward_residual(int(law.depth), law.weight_decay, law.balanced, law.factor_flow,
-                                     law.index)
+    residual = _pushforward_residual(
+        int(law.depth), law.weight_decay, law.balanced, law.factor_flow, law.index
+    )
     if not residual <= _LARGEST_RESIDUAL:
         raise LoweringError(
             f"the lowered law is not the pushforward of the lowered factor flow: relative residual "

@@ -80,10 +80,15 @@ class ArrayPrinter:
             Chain: self._chain,
             sp.MatMul: self._matmul,
             sp.MatAdd: self._matadd,
-            sp.Transpose: lambda e: self.name(e.arg) if _is_identity(e) else f"{self.name(e.arg)}.T",
+            sp.Transpose: lambda e: (
+                self.name(e.arg) if _is_identity(e) else f"{self.name(e.arg)}.T"
+            ),
             sp.Identity: lambda e: f"xp.eye({self._size(e.rows, e)})",
-            sp.ZeroMatrix: lambda e: f"xp.zeros(({self._size(e.rows, e)}, {self._size(e.cols, e)}))",
+            sp.ZeroMatrix: lambda e: (
+                f"xp.zeros(({self._size(e.rows, e)}, {self._size(e.cols, e)}))"
+            ),
             sp.MatrixSymbol: self._matrix_symbol,
+            sp.Indexed: lambda e: str(self._size(e, e)),
             MatrixSum: self._matrix_sum,
             FrobeniusNorm: lambda e: f"norm({self.name(e.matrix)})",
             Projection: lambda e: f"project({self.name(e.args[0])}, {self.name(e.args[1])})",
@@ -99,7 +104,7 @@ class ArrayPrinter:
             return self._number(e)
         if e not in self._names:
             code = self._print(e)
-            if not code.isidentifier():
+            if not (code.isidentifier() or code.isdigit()):
                 variable = f"x{len(self._names)}"
                 self.lines.append(f"{variable} = {code}")
                 code = variable
@@ -131,7 +136,7 @@ class ArrayPrinter:
         return f"({float(e)!r})"
 
     def _chain(self, e: Chain) -> str:
-        # Peeled from one end, so that prefixes and suffixes of the product are shared by all layers.
+        # Peeled from one end, so that all layers share prefixes and suffixes of the product.
         first, last = self._integer(e.first, e), self._integer(e.last, e)
         if last == 1:
             return f"{self.name(Layer(first))} @ {self.name(Chain(first - 1, 1))}"

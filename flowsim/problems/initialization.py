@@ -22,8 +22,10 @@ def balanced_factors(widths: tuple[int, ...], w0: ArrayLike) -> tuple[np.ndarray
     w0 = check_array("w0", w0, ndim=(1, 2))
     if w0.shape != (k, d) and not (k == 1 and w0.shape == (d,)):
         wanted = f"({k}, {d})" + (f" or ({d},)" if k == 1 else "")
-        raise InputError(f"w0 has shape {w0.shape}; this network maps {d} inputs to {k} outputs, "
-                         f"so its end-to-end value has shape {wanted}.")
+        raise InputError(
+            f"w0 has shape {w0.shape}; this network maps {d} inputs to {k} outputs, "
+            f"so its end-to-end value has shape {wanted}."
+        )
     U, s, Vt = np.linalg.svd(w0.reshape(k, d), full_matrices=False)
     # Singular values below the rounding of the largest one are zeros of the matrix as given.
     tiny = np.finfo(s.dtype).eps * max(k, d) * s[0]

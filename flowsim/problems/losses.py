@@ -8,6 +8,7 @@ when only the numbers change, and the same code reads NumPy arrays and JAX array
 from __future__ import annotations
 
 import abc
+import math
 from typing import Any
 
 import equinox as eqx
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowsim._checks import check_array, check_real
+from flowsim._checks import check_array, check_real, known_keywords
 from flowsim._errors import InputError
 from flowsim._precision import float64, require_float64
 from flowsim._types import ArrayLike, ScalarFunction
@@ -94,9 +95,8 @@ class LpLoss(Loss):
     examples: int = eqx.field(static=True)
     outputs: int | None = eqx.field(static=True)  # k, or None where y is a vector
 
-    def __init__(
-        self, X: ArrayLike, y: ArrayLike, *, p: float, scale: float | None = None
-    ) -> None:
+    @known_keywords
+    def __init__(self, X: ArrayLike, y: ArrayLike, *, p: float, scale: float | None = None) -> None:
         X, y = check_array("X", X, ndim=2), check_array("y", y, ndim=(1, 2))
         m, d = X.shape
         if m == 0 or d == 0:
@@ -122,9 +122,10 @@ class LpLoss(Loss):
         moments, floor = None, np.zeros((), dtype)
         if self.p == 2.0 and d <= m:
             moments = (X.T @ X / m, X.T @ y / m)
-            Q, R = np.linalg.qr(X / np.sqrt(m))
-            z = Q.T @ (y / np.sqrt(m))
-            floor = np.asarray(np.sum((y / np.sqrt(m) - Q @ z) ** 2), dtype)
+            root = math.sqrt(m)  # a Python number, which leaves float32 data float32
+            Q, R = np.linalg.qr(X / root)
+            z = Q.T @ (y / root)
+            floor = np.asarray(np.sum((y / root - Q @ z) ** 2), dtype)
             X, y = R, z
         with float64():
             self.inputs, self.labels = jnp.asarray(X), jnp.asarray(y)
@@ -145,7 +146,8 @@ class LpLoss(Loss):
     def __call__(self, w: ArrayLike) -> Any:
         """The value L(w) for w of shape (d,) or (k, d)."""
         if self._wants_numpy(w):
-            return self.to_numpy()(self._checked(w))
+            return self.to_numpy()(check_array("w", w))
+        self._check_shape(w)
         xp = _namespace(self.inputs)
         residual = self.inputs @ w.T - self.labels
         if self.moments is not None:
@@ -155,7 +157,8 @@ class LpLoss(Loss):
     def gradient(self, w: ArrayLike) -> Any:
         """The gradient of L at w: (s p / m) Σ_i |r_i|^{p-1} sign(r_i) x_i, of the shape of w."""
         if self._wants_numpy(w):
-            return self.to_numpy().gradient(self._checked(w))
+            return self.to_numpy().gradient(check_array("w", w))
+        self._check_shape(w)
         if self.moments is not None:
             covariance, correlation = self.moments
             return 2.0 * self.scale * (w @ covariance - correlation.T)
@@ -174,15 +177,17 @@ class LpLoss(Loss):
             return False
         return isinstance(self.inputs, jax.Array)
 
-    def _checked(self, w: ArrayLike) -> np.ndarray:
-        w = check_array("w", w)
+    def _check_shape(self, w: ArrayLike) -> None:
+        """Refuse a parameter that would broadcast; shapes are known while JAX traces, too."""
         if w.shape != self.shape:
             raise InputError(f"w has shape {w.shape}; this loss is on shape {self.shape}.")
-        return w
 
 
 class FunctionLoss(Loss):
-    """Any scalar function of the end-to-end parameter that JAX can differentiate."""
+    """Any scalar function of the end-to-end parameter that JAX can differentiate.
+
+    Called directly with a NumPy array it answers with one, in float64.
+    """
 
     function: ScalarFunction = eqx.field(static=True)
 
@@ -198,10 +203,14 @@ class FunctionLoss(Loss):
 
     def __call__(self, w: ArrayLike) -> Any:
         """The value of the function at w."""
+        if isinstance(w, np.ndarray):
+            return self.to_numpy()(w)
         return self.function(w)
 
     def gradient(self, w: ArrayLike) -> Any:
         """The gradient of the function at w, by automatic differentiation."""
+        if isinstance(w, np.ndarray):
+            return self.to_numpy().gradient(w)
         return jax.grad(self.function)(w)
 
     def to_numpy(self) -> NumpyFunctionLoss:

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -174,9 +175,12 @@ class Identity:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
+        try:
+            shape = (self.shape,) if isinstance(self.shape, Integral) else tuple(self.shape)
+        except TypeError:
+            shape = ()
         if len(shape) not in (1, 2):
-            raise InputError(f"shape is {self.shape}; pass (d,) or (k, d).")
+            raise InputError(f"shape is {self.shape!r}; pass (d,) or (k, d).")
         shape = tuple(check_count(f"shape[{i}]", n) for i, n in enumerate(shape))
         object.__setattr__(self, "shape", shape)
 

@@ -126,8 +126,11 @@ class FunctionProblem:
         return None
 
     def value(self, theta: Any) -> Any:
-        """The value f(θ)."""
-        return self.f(theta)
+        """The value f(θ), in float64 where θ is NumPy's."""
+        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(theta)):
+            return self.f(theta)
+        with float64():
+            return np.asarray(self.f(theta))
 
 
 def _checked_leaves(name: str, tree: PyTree) -> PyTree:

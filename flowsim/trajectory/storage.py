@@ -67,7 +67,18 @@ def to_xarray(trajectory: Trajectory) -> xr.Dataset:
 
 
 def save(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
-    """Write a trajectory to a netCDF file."""
+    """Write a trajectory to a netCDF file.
+
+    Raises
+    ------
+    StorageError
+        If the state holds a container that :func:`load` could not rebuild.
+    """
+    if strange := _strange_container(trajectory.states):
+        raise StorageError(
+            f"the state holds a {strange}, which would not come back from a file. Make the state "
+            "of dicts, lists and tuples, or save trajectory.to_xarray() yourself."
+        )
     write_netcdf(to_xarray(trajectory), path)
 
 
@@ -112,6 +123,7 @@ def write_netcdf(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     try:
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's own mode shuts everyone else out
         stamped.to_netcdf(temporary, engine="h5netcdf")
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -137,12 +149,38 @@ def read_netcdf(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def _checksum(data: xr.Dataset) -> str:
+    """SHA-256 of the variables, the names of their dimensions, and the attributes."""
     digest = hashlib.sha256()
     for name in sorted(map(str, data.variables)):
         values = np.ascontiguousarray(data[name].values)
-        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(repr((name, data[name].dims, str(values.dtype), values.shape)).encode())
         digest.update(values.tobytes())
+    for name in sorted(map(str, data.attrs)):
+        digest.update(repr((name, _plain(data.attrs[name]))).encode())
     return digest.hexdigest()
+
+
+def _plain(attribute: Any) -> Any:
+    """An attribute in the form in which a file gives it back."""
+    return attribute.tolist() if isinstance(attribute, (np.ndarray, np.generic)) else attribute
+
+
+def _umask() -> int:
+    """The mask that takes permissions away from new files; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_CONTAINERS = (dict, list, tuple, type(None))
+
+
+def _strange_container(tree: Any) -> str:
+    """Name of the first container that is not exactly a dict, list, tuple or None, or ''."""
+    if type(tree) not in _CONTAINERS:
+        return "" if hasattr(tree, "shape") else type(tree).__name__
+    children = tree.values() if isinstance(tree, dict) else tree or ()
+    return next(filter(None, map(_strange_container, children)), "")
 
 
 def _describe(tree: Any) -> str:
@@ -153,12 +191,16 @@ def _describe(tree: Any) -> str:
             return {"dict": [[key, describe(node[key])] for key in sorted(node)]}
         if isinstance(node, (tuple, list)):
             return {type(node).__name__: [describe(child) for child in node]}
+        if node is None:
+            return None
         return "leaf" if hasattr(node, "shape") else "opaque"
 
     return json.dumps(describe(tree))
 
 
 def _rebuild(description: Any, leaves: Any) -> Any:
+    if description is None:
+        return None
     if description == "leaf":
         return next(leaves)
     if isinstance(description, dict) and "dict" in description:

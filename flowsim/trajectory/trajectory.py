@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from flowsim._errors import InputError
+from flowsim._checks import check_array
+from flowsim._errors import InputError, IntegrationError
 from flowsim._result import Result
 from flowsim._types import FloatArray, PyTree
 
@@ -55,6 +56,21 @@ class Trajectory:
     def __len__(self) -> int:
         return len(self.ts)
 
+    def __getitem__(self, records: slice) -> Trajectory:
+        """The same run with a part of its records, such as ``trajectory[:10]``."""
+        if not isinstance(records, slice):
+            raise InputError(f"records is {records!r}; pass a slice, such as trajectory[:10].")
+        iterations = self.stats.get("iterations")
+        kept = {} if iterations is None else {"iterations": iterations[records]}
+        return dataclasses.replace(
+            self,
+            ts=self.ts[records],
+            states=jax.tree.map(lambda leaf: leaf[records], self.states),
+            loss=self.loss[records],
+            end_to_end=None if self.end_to_end is None else self.end_to_end[records],
+            stats={**self.stats, **kept},
+        )
+
     def __repr__(self) -> str:
         span = f"t = {self.ts[0]:.6g} to {self.ts[-1]:.6g}" if len(self) else "nothing recorded"
         return f"Trajectory({span}, {len(self)} records, {self.result.name})"
@@ -82,9 +98,12 @@ class Trajectory:
         InputError
             If a time lies outside the span, or between records of a run that cannot be continued.
         """
-        times = np.atleast_1d(np.asarray(t, dtype=np.float64))
-        if times.ndim != 1 or not np.isfinite(times).all():
-            raise InputError(f"t is {t!r}; pass a finite time or a list of them.")
+        times = np.atleast_1d(check_array("t", t, ndim=(0, 1)).astype(np.float64))
+        if not times.size or not len(self):
+            raise InputError(
+                f"t holds {times.size} times, and the run {len(self)} records; both need at least "
+                "one."
+            )
         if times.min() < self.ts[0] or times.max() > self.ts[-1]:
             raise InputError(
                 f"t runs from {times.min():g} to {times.max():g}, outside the run's span "
@@ -106,6 +125,8 @@ class Trajectory:
             wanted, order = np.unique(times[inside], return_inverse=True)
             state = jax.tree.map(lambda leaf, i=i: leaf[i], self.states)
             piece = self._continue(float(self.ts[i]), state, wanted)
+            if len(piece) < len(wanted):
+                raise IntegrationError(str(piece.result), piece)
             found = piece.states if piece.end_to_end is None else piece.end_to_end
             jax.tree.map(
                 lambda into, leaf, at=inside, order=order: into.__setitem__(at, leaf[order]),

@@ -1,0 +1,200 @@
+"""The public verb ``compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from flowsim._checks import check_choice, check_real, known_keywords
+from flowsim._errors import InputError
+from flowsim._precision import in_float64
+from flowsim._types import ArrayLike, FloatArray, PyTree
+from flowsim.comparison.comparison import Comparison
+from flowsim.comparison.drift import conserved_drift
+from flowsim.comparison.prediction import FlowWithGap, difference, end_to_end_change, norms
+from flowsim.curvature import extreme_eigenvalues
+from flowsim.descent import descend
+from flowsim.integration import integrate
+from flowsim.lowering import VectorField, derived_law, lower_problem
+from flowsim.problems import DeepLinear, FunctionProblem, Problem
+from flowsim.symbolic import EndToEnd
+
+FLOWS = ("gradient",)
+_PREDICTION_RTOL = 1e-6  # a leading-order term needs no more
+
+
+@known_keywords
+@in_float64
+def compare(
+    problem: Problem | FunctionProblem,
+    theta: Any,
+    *,
+    learning_rate: float,
+    steps: int,
+    flows: Sequence[str] = ("gradient",),
+    record: ArrayLike | None = None,
+    rtol: float = 1e-8,
+    solver: Any = "auto",
+    backend: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Comparison:
+    r"""Run gradient descent beside its flow, and measure and explain the gap.
+
+    Both start at ``theta`` and are compared at the same time :math:`t_k = k\eta`. The flow is
+    integrated in steps that end at the recorded times, once at half the tolerance (the reference)
+    and once at the tolerance (what certifies it); the leading-order gap is integrated along it, and
+    the extreme eigenvalues of the Hessian are computed at every record. If descent diverges, or
+    the flow ends early, the comparison covers the time that both have.
+
+    Parameters
+    ----------
+    problem
+        What is minimised.
+    theta
+        The start: parameters, as for ``integrate(problem, theta, t1)``.
+    learning_rate
+        The step size η > 0.
+    steps
+        The number of descent steps.
+    flows
+        The flows to compare with; ``("gradient",)``.
+    record
+        Iterations at which to compare; None takes about 200, spaced evenly in their logarithm.
+    rtol, solver, backend
+        How the flow is integrated; see :func:`flowsim.integrate`.
+    progress
+        Called with the name of each stage as it begins.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        If an argument is wrong; before any work starts.
+
+    Examples
+    --------
+    >>> import numpy as np, flowsim as fs
+    >>> net = fs.DeepLinear((2, 1, 1))
+    >>> prob = fs.Problem(fs.LpLoss(np.eye(2), np.array([1.0, 2.0]), p=2), net)
+    >>> result = fs.compare(prob, net.balanced([0.3, 0.1]), learning_rate=1e-3, steps=1000)
+    >>> abs(result.gap[-1] / result.predicted_gap[-1] - 1) < 0.01
+    True
+    """
+    if not isinstance(problem, (Problem, FunctionProblem)):
+        raise InputError(
+            f"problem is {type(problem).__name__}; pass a Problem, or Problem.from_function(f, "
+            "params)."
+        )
+    if isinstance(flows, str) or not flows:
+        raise InputError(f"flows is {flows!r}; pass a sequence of names, such as ('gradient',).")
+    for name in flows:
+        check_choice("flows", name, FLOWS)
+    rtol = check_real("rtol", rtol, above=0.0, below=1.0)
+    learning_rate = check_real("learning_rate", learning_rate, above=0.0)
+    say = progress or (lambda _: None)
+    field = lower_problem(problem)
+    options = {"solver": solver, "backend": backend, "throw": False}
+
+    say("gradient descent")
+    descent = descend(
+        problem, theta, learning_rate=learning_rate, steps=steps, record=record, throw=False
+    )
+    t1 = float(descent.ts[-1])
+    if not t1 > 0:
+        raise InputError(
+            f"learning_rate is {learning_rate:g}, at which descent leaves the range of "
+            "floating-point numbers in its first step. Lower it."
+        )
+    say("flow")
+    flow = integrate(field, theta, t1, ts=descent.ts, rtol=rtol / 2, **options)
+    say("flow again, at twice the tolerance")
+    coarse = integrate(field, theta, t1, ts=descent.ts, rtol=rtol, **options)
+    n = min(len(flow), len(coarse))
+    flow, coarse, descent = flow[:n], coarse[:n], descent[:n]
+
+    say("leading-order gap")
+    if "extrapolation" in flow.settings["solver"] and backend != "scipy":
+        options["solver"] = "extrapolation"  # stiff with the flow: one solver to compile, not two
+    e1 = _first_order_gap(field, flow.ts, flow.states, max(rtol, _PREDICTION_RTOL), options)
+    say("curvature")
+    lambda_min, sharpness = extreme_eigenvalues(problem, flow.states)
+    _, descent_sharpness = extreme_eigenvalues(problem, descent.states)
+    law, drift, defect = _conservation(problem, flow.ts, flow.states, descent.states)
+    ends = flow.end_to_end
+    return Comparison(
+        ts=flow.ts,
+        iterations=descent.stats["iterations"],
+        flow=flow,
+        descent=descent,
+        learning_rate=learning_rate,
+        gap=norms(difference(descent.states, flow.states)),
+        end_to_end_gap=None if ends is None else norms(descent.end_to_end - ends),
+        predicted_gap=learning_rate * norms(e1),
+        predicted_end_to_end_gap=None
+        if ends is None
+        else learning_rate * norms(np.asarray(end_to_end_change(field, flow.states, e1))),
+        bound=None,
+        lambda_min=lambda_min,
+        sharpness=sharpness,
+        descent_sharpness=descent_sharpness,
+        reference_error=2 * norms(difference(flow.states, coarse.states)),
+        regime_exit=first_crossing(flow.ts, learning_rate * sharpness, 2.0),
+        drift=drift,
+        law=law,
+        balance_defect=defect,
+    )
+
+
+def first_crossing(ts: FloatArray, values: FloatArray, level: float) -> float | None:
+    """The first time at which values rise above a level, linear between records; or None."""
+    above = np.flatnonzero(values > level)
+    if not above.size:
+        return None
+    i = int(above[0])
+    if i == 0:
+        return float(ts[0])
+    share = (level - values[i - 1]) / (values[i] - values[i - 1])
+    return float(ts[i - 1] + share * (ts[i] - ts[i - 1]))
+
+
+def _first_order_gap(
+    field: VectorField, ts: FloatArray, states: PyTree, rtol: float, options: dict[str, Any]
+) -> PyTree:
+    """e₁ at the recorded times, as stacked states; NaN where its integration ended early."""
+    start = jax.tree.map(lambda leaf: leaf[0], states)
+    zero = jax.tree.map(np.zeros_like, start)
+    augmented = FlowWithGap(field)
+    if len(ts) == 1:
+        return jax.tree.map(np.zeros_like, states)
+    run = integrate(augmented, (start, zero), float(ts[-1]), ts=ts, rtol=rtol, **options)
+    missing = len(ts) - len(run)
+    _, e1 = run.states
+    return jax.tree.map(
+        lambda leaf: np.concatenate([leaf, np.full((missing, *leaf.shape[1:]), np.nan)]), e1
+    )
+
+
+def _conservation(
+    problem: Problem | FunctionProblem, ts: FloatArray, flow: PyTree, descent: PyTree
+) -> tuple[EndToEnd | None, dict[str, FloatArray] | None, float | None]:
+    """The law, the drift of what it conserves along both runs, and the start's balance defect."""
+    if isinstance(problem, FunctionProblem):
+        return None, None, None
+    law = derived_law(problem)
+    if not isinstance(problem.parametrization, DeepLinear) or not law.conserved:
+        return law, None, None
+    widths = problem.parametrization.widths
+    assert widths is not None
+    drift = {
+        "flow": conserved_drift(law, widths, ts, flow),
+        "descent": conserved_drift(law, widths, ts, descent),
+    }
+    start = tuple(factor[0] for factor in flow)
+    defect = max(hypothesis.check(start).defect for hypothesis in law.hypotheses)
+    return law, drift, defect
