@@ -7,6 +7,8 @@ far apart the two are and which curvature is to blame.
 Names are loaded when first used, so that ``import flowsim`` loads neither JAX nor matplotlib.
 """
 
+# pyright: reportUnsupportedDunderAll=false
+
 from __future__ import annotations
 
 import importlib

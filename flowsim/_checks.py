@@ -132,14 +132,12 @@ def check_real(
 
 def check_count(name: str, value: Any, *, at_least: int = 1) -> int:
     """Return ``value`` as an int no smaller than ``at_least``."""
-    whole = isinstance(value, numbers.Integral) or (
-        isinstance(value, numbers.Real) and math.isfinite(value) and int(value) == value
-    )
-    if not whole or isinstance(value, bool) or value < at_least:
+    number = float(value) if isinstance(value, numbers.Real) else math.nan
+    if isinstance(value, bool) or not number.is_integer() or number < at_least:
         raise InputError(
             f"{name} is {value!r}, where a whole number of at least {at_least} is needed."
         )
-    return int(value)
+    return int(number)
 
 
 def check_times(ts: Any, t0: float, t1: float) -> np.ndarray:

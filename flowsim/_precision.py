@@ -47,7 +47,7 @@ def require_float64(what: str, data_dtype: np.dtype) -> None:
     PrecisionError
         If ``data_dtype`` is float64 while JAX's 64-bit mode is off in this thread.
     """
-    if data_dtype == np.float64 and not jax.config.jax_enable_x64:
+    if data_dtype == np.float64 and not jax.config.read("jax_enable_x64"):
         raise PrecisionError(
             f"{what} holds float64 data, but JAX is in 32-bit mode here and would truncate it "
             "to float32. Call it inside `with flowsim.float64():`, or start your program with "

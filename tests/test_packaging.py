@@ -84,12 +84,6 @@ def test_inner_modules_do_not_import_the_public_names(path):
     assert taken == []
 
 
-def test_shapes_are_checked_while_tests_run():
-    """tests/conftest.py installs jaxtyping's hook only where beartype is there to serve it."""
-    assert metadata.version("beartype"), "install the extra: pip install -e '.[test]'"
-    assert any(type(finder).__module__.startswith("jaxtyping") for finder in sys.meta_path)
-
-
 # --- what is shipped ------------------------------------------------------------------------------
 
 

@@ -43,8 +43,8 @@ class Comparison:
     descent_sharpness
         λ_max along descent.
     reference_error
-        The flow's own error: the distance to the same run at twice its tolerance, doubled. A gap
-        below it has not been measured.
+        The flow's own error: its distance to the same run at twice its tolerance, doubled, plus
+        the rounding of its values. A gap below it has not been measured.
     regime_exit
         The first time with η λ_max > 2 along the flow, between records by linear interpolation:
         from there on the flow is no model of descent. None if it does not happen.

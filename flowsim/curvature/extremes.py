@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from flowsim._errors import InputError
@@ -66,8 +67,8 @@ def extreme_eigenvalues(
         )
     field = as_field(problem)
     one = jax.tree.map(lambda leaf: leaf[0], states)
-    flat, unravel = jax.flatten_util.ravel_pytree(one)
-    stack = np.asarray(jax.vmap(lambda y: jax.flatten_util.ravel_pytree(y)[0])(states))
+    flat, unravel = ravel_pytree(one)
+    stack = np.asarray(jax.vmap(lambda y: ravel_pytree(y)[0])(states))
     if flat.size <= LARGEST_DENSE:
         with one_blas_thread():
             ends = np.asarray(_dense_extremes(field, unravel, stack))
@@ -91,7 +92,7 @@ def _hessian_product(field: VectorField, unravel: Callable, at: Any, v: Any) -> 
 
 
 def _flat_field(field: VectorField, unravel: Callable, v: Any) -> Any:
-    return jax.flatten_util.ravel_pytree(field(0.0, unravel(v), None))[0]
+    return ravel_pytree(field(0.0, unravel(v), None))[0]
 
 
 def _lanczos_extremes(
@@ -100,15 +101,17 @@ def _lanczos_extremes(
     size = stack.shape[1]
     start = np.random.default_rng(0).normal(size=size)
     lowest, highest = [], []
+    make_operator: Any = LinearOperator  # whose stub describes the constructor of its subclasses
     for at in stack:
-        operator = LinearOperator(
+        operator = make_operator(
             (size, size),
             matvec=lambda v, at=at: np.asarray(
                 _hessian_product(field, unravel, at, np.asarray(v, stack.dtype).reshape(size))
             ),
             dtype=stack.dtype,
         )
-        values, vectors = eigsh(operator, k=2, which="BE", v0=start, tol=_TOLERANCE)
+        tolerance: Any = _TOLERANCE
+        values, vectors = eigsh(operator, k=2, which="BE", v0=start, tol=tolerance)
         lowest.append(values[0])
         highest.append(values[-1])
         start = vectors.sum(axis=1)

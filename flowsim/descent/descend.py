@@ -163,7 +163,7 @@ def _descend(
                     progress(k)
                 if max_seconds is not None and time.monotonic() - began > max_seconds:
                     result = Result(Reason.wall_clock, f"It had reached iteration {k}.")
-            if k == target or not result.success:
+            if not recorded or k > recorded[-1][0]:
                 recorded.append((k, float(carry.t), jax.tree.map(np.asarray, carry.y)))
             if not result.success:
                 break

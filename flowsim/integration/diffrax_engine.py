@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from flowsim._result import Reason, Result
 from flowsim._types import FloatArray, PyTree
@@ -55,12 +56,12 @@ class _Integration:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.y0: PyTree = jax.tree.map(jnp.asarray, run.y0)
-        flat, _ = jax.flatten_util.ravel_pytree(self.y0)
+        flat, _ = ravel_pytree(self.y0)
         self.size = int(flat.size)
         # Python numbers would be compiled in as constants; NumPy's are arguments.
         self.tolerances = (np.float64(run.rtol), np.float64(run.atol))
         self.chosen: list[str] = []
-        self.costs = {"gradients": 0, "jacobians": 0, "hessian_products": 0}
+        self.costs: dict[str, Any] = {"gradients": 0, "jacobians": 0, "hessian_products": 0}
         self.steps = {"steps": 0, "rejected": 0}
         self.record = Record([], [], thin=run.ts is None)
         self.capacity = max(16, min(1024, _BUFFERED_NUMBERS // max(1, self.size)))
@@ -217,7 +218,7 @@ class _Integration:
 
     @staticmethod
     def _flat(y: PyTree) -> FloatArray:
-        return np.asarray(jax.flatten_util.ravel_pytree(y)[0])
+        return np.asarray(ravel_pytree(y)[0])
 
     def _outcome(self, result: Result) -> Outcome:
         stats = {**self.costs, **self.steps}
@@ -258,7 +259,7 @@ def _advance(
 
     def flat(t: Any, y: PyTree, args: Any) -> Any:
         del t, args
-        return jax.flatten_util.ravel_pytree(y)[0]
+        return ravel_pytree(y)[0]
 
     if steps_wanted is None:
         wanted = diffrax.SubSaveAt(ts=jnp.maximum(targets, state.t), fn=flat)
@@ -268,7 +269,7 @@ def _advance(
     if stop is not None:
         event = diffrax.Event(lambda t, y, args, **_: stop(t, y))
     step = controller._end(state.t, state.controller_state.step) - state.t
-    solution = diffrax.diffeqsolve(
+    solution: Any = diffrax.diffeqsolve(
         diffrax.ODETerm(field),
         solver,
         state.t,
@@ -305,7 +306,9 @@ def _committed(progress: _Progress) -> _Progress:
 def _controller(rtol: Any, atol: Any, targets: Any, allowance: Any, span: Any) -> WatchedController:
     # A proportional part keeps explicit methods from bouncing off their stability limit.
     pid = diffrax.PIDController(rtol=rtol, atol=atol, pcoeff=0.2, icoeff=0.4)
-    return WatchedController(pid, targets, allowance, span)
+    return WatchedController(  # pyright: ignore[reportCallIssue] (abstract fields hide its own)
+        pid, targets, allowance, span
+    )
 
 
 def _window_size(count: int) -> int:

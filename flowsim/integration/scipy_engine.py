@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import scipy.integrate
+from jax.flatten_util import ravel_pytree
 
 from flowsim._result import Reason, Result
 from flowsim._types import FloatArray
@@ -170,7 +171,7 @@ def _compiled(
     run: Run, layout: Layout
 ) -> tuple[Callable[..., FloatArray], Callable[..., FloatArray] | None]:
     """A JAX field, and its Jacobian where that is small, on NumPy vectors."""
-    unravel = jax.flatten_util.ravel_pytree(run.y0)[1]
+    unravel = ravel_pytree(run.y0)[1]
 
     # Python numbers would be compiled in as constants; NumPy's are arguments.
     def velocity(t: float, v: FloatArray) -> FloatArray:
@@ -182,11 +183,13 @@ def _compiled(
     return velocity, jacobian if layout.size <= _LARGEST_JACOBIAN else None
 
 
-@eqx.filter_jit
-def _flat_velocity(field: Any, unravel: Any, t: Any, v: Any) -> Any:
-    return jax.flatten_util.ravel_pytree(field(t, unravel(v), None))[0]
+def _on_vectors(field: Any, unravel: Any, t: Any, v: Any) -> Any:
+    return ravel_pytree(field(t, unravel(v), None))[0]
+
+
+_flat_velocity = eqx.filter_jit(_on_vectors)
 
 
 @eqx.filter_jit
 def _flat_jacobian(field: Any, unravel: Any, t: Any, v: Any) -> Any:
-    return jax.jacfwd(lambda u: _flat_velocity.__wrapped__(field, unravel, t, u))(v)
+    return jax.jacfwd(lambda u: _on_vectors(field, unravel, t, u))(v)

@@ -92,7 +92,7 @@ def field_evaluations(solver: Any, steps: int, starts: int) -> int | None:
     if isinstance(solver, LinearlyImplicitExtrapolation):
         return steps * (solver.columns * (solver.columns + 1) // 2 + 2)
     if isinstance(solver, diffrax.AbstractERK):
-        tableau = solver.tableau
+        tableau: Any = solver.tableau
         return steps * (tableau.num_stages - (1 if tableau.fsal else 0)) + starts
     return None
 

@@ -6,6 +6,11 @@ step where a trial value is not finite; and an end to the loop when the allowanc
 up or when steps have become too small to advance time.
 """
 
+# Equinox lets a property stand for an abstract field; the type checker does not know.
+# pyright: reportAssignmentType=false, reportIncompatibleMethodOverride=false
+# pyright: reportIncompatibleVariableOverride=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false
+
 from __future__ import annotations
 
 from typing import Any

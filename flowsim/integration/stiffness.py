@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 _ITERATIONS = 12
 
@@ -19,10 +20,10 @@ def estimate_spectral_radius(field: Any, t: Any, y: Any, args: Any = None) -> An
     below. The iteration starts from the velocity, which gradient flow tends to align with the
     stiff directions, plus a fixed pseudo-random part, and costs twelve Jacobian products.
     """
-    flat, unravel = jax.flatten_util.ravel_pytree(y)
+    flat, unravel = ravel_pytree(y)
 
     def velocity(v: Any) -> Any:
-        return jax.flatten_util.ravel_pytree(field(t, unravel(v), args))[0]
+        return ravel_pytree(field(t, unravel(v), args))[0]
 
     _, product = jax.linearize(velocity, flat)
     start = velocity(flat)

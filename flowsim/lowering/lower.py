@@ -97,7 +97,7 @@ def lower_law(
         # Balanced flows of every width from the rank upwards give one W(t): take the narrowest.
         d, *hidden, k = net.widths
         narrow = DeepLinear((d, *[min(net.widths)] * len(hidden), k))
-        compiled = _compile_factor_flow(law, narrow.widths, backend)
+        compiled = _compile_factor_flow(law, narrow.known_widths(), backend)
         return FactorField(
             loss=loss,
             law=compiled.function,
@@ -146,7 +146,7 @@ def lower_problem(problem: Problem | FunctionProblem, *, backend: str = "jax") -
     }
     reason = "the flow of the problem's own parameters"
     if isinstance(net, DeepLinear):
-        compiled = _compile_factor_flow(law, net.widths, backend)
+        compiled = _compile_factor_flow(law, net.known_widths(), backend)
         return FactorField(
             law=compiled.function,
             lifts=False,
@@ -235,7 +235,7 @@ def _compile_flow(
     return compile_law(velocities, widths, backend)
 
 
-def _evaluated_form(law: EndToEnd, net: DeepLinear) -> sp.Basic:
+def _evaluated_form(law: EndToEnd, net: Any) -> sp.Basic:
     """The closed form in W: with one output a norm and a projection, else powers."""
     if law.depth == 1 or net.widths[-1] > 1:
         return law.balanced

@@ -6,6 +6,9 @@ is given, and no name from an expression reaches it: arguments are ``factors``, 
 Each distinct subexpression is computed once.
 """
 
+# SymPy is untyped.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportReturnType=false
+
 from __future__ import annotations
 
 import functools

@@ -94,7 +94,8 @@ def digits() -> Dataset:
     """Scikit-learn's bundled digits: 1,797 images of 8 by 8 pixels, inputs scaled to [0, 1]."""
     from sklearn.datasets import load_digits
 
-    X, y = load_digits(return_X_y=True)
+    bundled = load_digits(return_X_y=True)
+    X, y = np.asarray(bundled[0]), np.asarray(bundled[1])
     return Dataset(
         X=X / 16.0,
         y=y.astype(np.float64),

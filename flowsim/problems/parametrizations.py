@@ -97,13 +97,13 @@ class DeepLinear:
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shapes (n_j, n_{j-1}) of the factors W_1, ..., W_N."""
-        n = self._known_widths()
+        n = self.known_widths()
         return tuple((n[j], n[j - 1]) for j in range(1, len(n)))
 
     @property
     def end_to_end_shape(self) -> tuple[int, int]:
         """Shape (k, d) of the end-to-end matrix."""
-        n = self._known_widths()
+        n = self.known_widths()
         return n[-1], n[0]
 
     def check_factors(self, theta: Any, name: str = "theta") -> tuple[np.ndarray, ...]:
@@ -139,7 +139,7 @@ class DeepLinear:
         InputError
             If a hidden width is smaller than the rank of ``w0``: no factors have that product.
         """
-        return balanced_factors(self._known_widths(), w0)
+        return balanced_factors(self.known_widths(), w0)
 
     def near_zero(self, key: Any, scale: float) -> tuple[np.ndarray, ...]:
         """Independent Gaussian factors of mean 0 and standard deviation ``scale`` an entry.
@@ -153,7 +153,8 @@ class DeepLinear:
         """
         return near_zero_factors(self.shapes, key, scale)
 
-    def _known_widths(self) -> tuple[int, ...]:
+    def known_widths(self) -> tuple[int, ...]:
+        """The widths, or InputError where only the depth is known."""
         if self.widths is None:
             raise InputError(
                 f"this network is known by its depth ({self.depth}) alone; build it from widths, "

@@ -96,7 +96,7 @@ class Hypothesis:
     needed_for: tuple[str, ...]
     law: EndToEnd | None = field(default=None, repr=False, compare=False)
 
-    def check(self, theta: object) -> Any:  # noqa: ANN401
+    def check(self, theta: object) -> Any:
         r"""Check the hypothesis on factors.
 
         Parameters
@@ -157,7 +157,7 @@ class EndToEnd:
         The same laws as a sum over the layers, also where N is a number.
     """
 
-    parent: object
+    parent: Any
     depth: Expr
     weight_decay: Expr
     index: Symbol
@@ -230,7 +230,7 @@ class EndToEnd:
     def __str__(self) -> str:
         return pages.text_page(self)
 
-    def lower(self, loss: object, *, backend: str = "jax", strategy: str = "auto") -> Any:  # noqa: ANN401
+    def lower(self, loss: object, *, backend: str = "jax", strategy: str = "auto") -> Any:
         """Turn the law into a numeric vector field for a loss.
 
         Parameters
