@@ -23,6 +23,7 @@ from flowsim.problems import DeepLinear, FunctionProblem, Problem
 from flowsim.symbolic import EndToEnd
 
 FLOWS = ("gradient",)
+_LARGEST_STATE = 1e60  # squares and fourth powers of states stay finite
 _PREDICTION_RTOL = 1e-6  # a leading-order term needs no more
 
 
@@ -119,7 +120,7 @@ def compare(
     # the step, the second run would repeat the first: it stops at the midpoints too.
     flow = integrate(field, theta, t1, ts=_with_midpoints(descent.ts), rtol=rtol / 2, **options)
     flow = flow[::2]
-    n = min(len(flow), len(coarse))
+    n = min(len(flow), len(coarse), _of_moderate_size(descent.states))
     flow, coarse, descent = flow[:n], coarse[:n], descent[:n]
 
     say("leading-order gap")
@@ -166,6 +167,15 @@ def first_crossing(ts: FloatArray, values: FloatArray, level: float) -> float | 
         return float(ts[0])
     share = (level - values[i - 1]) / (values[i] - values[i - 1])
     return float(ts[i - 1] + share * (ts[i] - ts[i - 1]))
+
+
+def _of_moderate_size(states: PyTree) -> int:
+    """How many records come before descent is too large to be squared."""
+    largest = np.max(
+        [np.abs(leaf).reshape(len(leaf), -1).max(1) for leaf in jax.tree.leaves(states)], 0
+    )
+    beyond = np.flatnonzero(largest > _LARGEST_STATE)
+    return int(beyond[0]) if beyond.size else len(largest)
 
 
 def _with_midpoints(ts: FloatArray) -> FloatArray:

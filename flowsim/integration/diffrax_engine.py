@@ -32,6 +32,7 @@ _WINDOW = 256  # save times handled by one compiled call
 _SECONDS_A_CHUNK = 0.5  # so that Ctrl-C, clock and budget are answered
 _FIRST_ALLOWANCE = 64
 _BUFFERED_NUMBERS = 4_000_000  # numbers held by one call that records its steps
+_JUST_AHEAD = 1e-10  # where a stalled run is probed for a broken field, as a fraction of the span
 _LARGEST_IMPLICIT = 1000  # state size up to which an exact Jacobian is formed
 _HIGH_ACCURACY = 1e-5  # relative tolerance from which the eighth-order pair is the cheaper one
 
@@ -158,7 +159,19 @@ class _Integration:
         run = self.run
         where = f"It had reached t = {reached:.6g} of {run.t1:.6g}."
         if result == diffrax.RESULTS.dt_min_reached:
-            return diagnose_stall(first, self._sample(reached, self.state.y), run.t1 - run.t0)
+            span = run.t1 - run.t0
+            last = self._sample(reached, self.state.y)
+            ahead = _velocity(
+                run.field,
+                np.float64(reached),
+                jax.tree.map(
+                    lambda y, v: y + _JUST_AHEAD * max(span, abs(reached)) * v,
+                    self.state.y,
+                    _velocity(run.field, np.float64(reached), self.state.y),
+                ),
+            )
+            broken = not np.isfinite(self._flat(ahead)).all()
+            return diagnose_stall(first, last, span, nonfinite_ahead=broken)
         if result not in (diffrax.RESULTS.successful, diffrax.RESULTS.max_steps_reached):
             return Result(Reason.solver_failed, where)
         if sum(self.steps.values()) >= run.max_steps:

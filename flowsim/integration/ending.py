@@ -21,19 +21,22 @@ class Sample(NamedTuple):
     velocity: FloatArray
 
 
-def diagnose_stall(first: Sample, last: Sample, span: float) -> Result:
+def diagnose_stall(
+    first: Sample, last: Sample, span: float, *, nonfinite_ahead: bool = False
+) -> Result:
     """Say why steps have become too small to advance time at ``last``.
 
     Near a blow-up the solution grows like (t* - t)^-a, so that its own time scale
-    |y|/|y'| = (t* - t)/a has gone to zero with it, and y' points outward.
+    |y|/|y'| = (t* - t)/a has gone to zero with it, and y' points outward. Elsewhere a field that
+    is not finite just ahead explains the stall; what is left is a field that is not smooth.
     """
-    size, start = float(np.linalg.norm(last.y)), float(np.linalg.norm(first.y))
+    size, start = _norm(last.y), _norm(first.y)
     where = f"It stopped at t = {last.t:.10g}"
     if not np.isfinite(last.velocity).all():
         if size > _NEAR_OVERFLOW:
             return Result(Reason.overflow, f"{where}, where the state has norm {size:.3g}.")
         return Result(Reason.nonfinite_field, f"{where}, at a state of norm {size:.6g}.")
-    speed = float(np.linalg.norm(last.velocity))
+    speed = _norm(last.velocity)
     outward = float(np.dot(last.y / max(size, 1e-300), last.velocity / max(speed, 1e-300))) > 0
     time_scale = size / speed if speed > 0 else np.inf
     grown = size > _GROWTH_OF_BLOW_UP * max(start, 1e-300)
@@ -47,19 +50,29 @@ def diagnose_stall(first: Sample, last: Sample, span: float) -> Result:
         )
     if size > _NEAR_OVERFLOW:
         return Result(Reason.overflow, f"{where}, where the state has norm {size:.3g}.")
+    if nonfinite_ahead:
+        return Result(
+            Reason.nonfinite_field, f"{where}, at a state of norm {size:.6g}, just before it."
+        )
     return Result(Reason.stagnation, f"{where}, where |y'| = {speed:.3g} and |y| = {size:.3g}.")
+
+
+def _norm(v: FloatArray) -> float:
+    """The Euclidean norm, without overflow."""
+    largest = float(np.max(np.abs(v), initial=0.0))
+    if largest == 0 or not np.isfinite(largest):
+        return largest
+    return largest * float(np.linalg.norm(v / largest))
 
 
 def _remaining(first: Sample, last: Sample) -> float:
     """t* - t at ``last``, from |y|' = c|y|^q: (t* - t) = |y| / ((q - 1)|y|')."""
+    sizes = [_norm(s.y) for s in (first, last)]
     radial = [
-        (np.log(np.linalg.norm(s.y)), np.log(np.dot(s.y, s.velocity) / np.linalg.norm(s.y)))
-        for s in (first, last)
-        if np.linalg.norm(s.y) > 0 and np.dot(s.y, s.velocity) > 0
+        float(np.dot(s.y / size, s.velocity)) if size > 0 else 0.0
+        for s, size in zip((first, last), sizes, strict=True)
     ]
-    size = np.linalg.norm(last.y)
-    scale = size / (np.dot(last.y, last.velocity) / size)
     q = 2.0
-    if len(radial) == 2 and radial[1][0] > radial[0][0]:
-        q = (radial[1][1] - radial[0][1]) / (radial[1][0] - radial[0][0])
-    return float(scale / max(q - 1.0, 0.1))
+    if min(radial) > 0 and sizes[1] > sizes[0] > 0:
+        q = float(np.log(radial[1] / radial[0]) / np.log(sizes[1] / sizes[0]))
+    return sizes[1] / radial[1] / max(q - 1.0, 0.1)

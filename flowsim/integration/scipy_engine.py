@@ -71,7 +71,11 @@ def run_scipy(run: Run) -> Outcome:
             while solver.status == "running":
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # trial steps overflow, LSODA narrates
-                    message = solver.step()
+                    try:
+                        message = solver.step()
+                    except (ValueError, np.linalg.LinAlgError) as error:
+                        # Radau and BDF factorise a Jacobian that need not be finite.
+                        return outcome(_failed(str(error), first, field, t, y, run))
                 if solver.status == "failed" or not np.isfinite(solver.y).all():
                     return outcome(_failed(message, first, field, t, y, run))
                 t, y = float(solver.t), np.array(solver.y)
@@ -84,14 +88,14 @@ def run_scipy(run: Run) -> Outcome:
                 if run.stop is not None and bool(run.stop(t, layout.unflatten(y))):
                     record.add_final(t, y)
                     return outcome(Result(Reason.stopped, f"At t = {t:.10g}."))
-                if counts["steps"] >= run.max_steps:
+                if counts["steps"] >= run.max_steps and t < ends[-1]:
                     record.add_final(t, y)
                     return outcome(Result(Reason.budget, _where(t, run)))
             if run.ts is not None:
                 record.add(t, y)
     except _Halt as halt:
         record.add_final(t, y)
-        if halt.reason in (Reason.nonfinite_field, Reason.stagnation):
+        if halt.reason is not Reason.wall_clock:
             return outcome(_failed(None, first, field, t, y, run))
         return outcome(Result(halt.reason, _where(t, run)))
     except KeyboardInterrupt:
@@ -118,7 +122,12 @@ def _to(
 def _failed(
     message: str | None, first: Sample, field: _GuardedField, t: float, y: FloatArray, run: Run
 ) -> Result:
-    result = diagnose_stall(first, Sample(t, y, field.plain(t, y)), run.t1 - run.t0)
+    result = diagnose_stall(
+        first,
+        Sample(t, y, field.plain(t, y)),
+        run.t1 - run.t0,
+        nonfinite_ahead=field.nonfinite_trials > 0,
+    )
     if result.reason is Reason.stagnation and message:
         return Result(Reason.solver_failed, f"SciPy says: {message} {_where(t, run)}")
     return result
@@ -133,7 +142,7 @@ class _GuardedField:
 
     def __init__(self, run: Run, layout: Layout, *, strict: bool) -> None:
         self.run, self.strict = run, strict
-        self.evaluations = self.jacobians = 0
+        self.evaluations = self.jacobians = self.nonfinite_trials = 0
         self._mark, self._evaluations_at_mark = run.t0, 0
         self._patience = _PATIENCE + 4 * layout.size  # differenced Jacobians take size evaluations
         if run.field.backend == "jax":
@@ -147,6 +156,7 @@ class _GuardedField:
         """Tell the guard the time that an accepted step has reached."""
         if t - self._mark > _PROGRESS * max(self.run.t1 - self.run.t0, abs(t)):
             self._mark, self._evaluations_at_mark = t, self.evaluations
+            self.nonfinite_trials = 0
 
     def __call__(self, t: float, vector: FloatArray) -> FloatArray:
         self.evaluations += 1
@@ -155,9 +165,11 @@ class _GuardedField:
         if self.evaluations % 64 == 0 and self.run.out_of_time():
             raise _Halt(Reason.wall_clock)
         velocity = self.plain(t, vector)
-        if self.strict and not np.isfinite(velocity).all():
-            # The other methods reject such a trial step; LSODA would go on with it.
-            raise _Halt(Reason.nonfinite_field)
+        if not np.isfinite(velocity).all():
+            self.nonfinite_trials += 1
+            if self.strict:
+                # The other methods reject such a trial step; LSODA would go on with it.
+                raise _Halt(Reason.nonfinite_field)
         return velocity
 
     def counted_jacobian(self, t: float, vector: FloatArray) -> FloatArray:

@@ -71,17 +71,24 @@ def resolve_solver(solver: Any, backend: str | None, field_backend: str) -> tupl
             "the field is lowered to NumPy, which diffrax cannot trace. Lower it with "
             "backend='jax', or integrate with backend='scipy'."
         )
-    if (
-        chosen == "diffrax"
-        and solver != "auto"
-        and not isinstance(solver, (diffrax.AbstractAdaptiveSolver,))
-    ):
-        raise InputError(
-            f"solver is {type(solver).__name__}, which has no error estimate to control. Pass an "
-            "adaptive solver, such as diffrax.Tsit5() or 'extrapolation'; for Euler steps of a "
-            "fixed size use descend."
-        )
+    if chosen == "diffrax" and solver != "auto":
+        _check_suits(solver)
     return chosen, solver
+
+
+def _check_suits(solver: Any) -> None:
+    name = type(solver).__name__
+    if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
+        raise InputError(
+            f"solver is {name}, which has no error estimate to control. Pass an adaptive solver, "
+            "such as diffrax.Tsit5() or 'extrapolation'; for Euler steps of a fixed size use "
+            "descend."
+        )
+    if solver.term_structure not in (diffrax.AbstractTerm, diffrax.ODETerm):
+        raise InputError(
+            f"solver is {name}, which takes a field in several parts. Pass one for a single field, "
+            "such as diffrax.Tsit5(), diffrax.Kvaerno5() or 'extrapolation'."
+        )
 
 
 def field_evaluations(solver: Any, steps: int, starts: int) -> int | None:
