@@ -17,7 +17,7 @@ from flowsim._errors import InputError, IntegrationError
 from flowsim._precision import in_float64
 from flowsim._result import Reason, Result
 from flowsim._types import ArrayLike, FloatArray, PyTree
-from flowsim.descent.rules import GradientDescent, OptaxRule, Rule, ScheduledDescent
+from flowsim.descent.rules import GradientDescent, OptaxRule, Rule
 from flowsim.lowering import VectorField, as_field, read_states, start_of
 from flowsim.problems import FunctionProblem, Problem
 from flowsim.trajectory import Trajectory
@@ -171,8 +171,8 @@ def _descend(
         result = Result(Reason.interrupted, f"It had reached iteration {k}.")
     kept = np.array([k for k, _, _ in recorded])
     times = np.array([t for _, t, _ in recorded])
-    if isinstance(rule, (GradientDescent, OptaxRule)):
-        times = kept * float(rule.duration(0))  # exact to rounding, however many steps
+    if rule.constant_duration is not None:
+        times = kept * rule.constant_duration  # exact to rounding, however many steps
     states = jax.tree.map(lambda *leaves: np.stack(leaves), *(y for _, _, y in recorded))
     end_to_end, loss = read_states(field, states)
     return Trajectory(
@@ -191,7 +191,7 @@ def _descend(
         result=result,
         settings={
             "optimizer": type(rule).__name__,
-            "learning_rate": _shown(rule),
+            "learning_rate": rule.constant_duration or "schedule",
             "strategy": field.about.strategy,
             "dtype": str(np.result_type(*jax.tree.leaves(start))),
         },
@@ -245,7 +245,7 @@ def _rule(optimizer: Any, learning_rate: Any) -> Rule:
             f"optax.adam(1e-3).{nearest(optimizer, ('gd',))}"
         )
     if callable(learning_rate):
-        return ScheduledDescent(learning_rate)
+        return GradientDescent(learning_rate)
     if learning_rate is None:
         raise InputError("learning_rate is missing; gradient descent needs a step size, above 0.")
     return GradientDescent(jnp.asarray(check_real("learning_rate", learning_rate, above=0.0)))
@@ -265,7 +265,3 @@ def _recorded(record: ArrayLike | None, steps: int) -> FloatArray:
             f"record runs from {array[0]:g} to {array[-1]:g}, outside 0 to steps = {steps}."
         )
     return array.astype(np.int64)
-
-
-def _shown(rule: Rule) -> float | str:
-    return "schedule" if isinstance(rule, ScheduledDescent) else float(rule.duration(0))

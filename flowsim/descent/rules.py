@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -28,11 +27,16 @@ class Rule(eqx.Module):
     def duration(self, k: Any) -> Any:
         """Flow time that step k takes."""
 
+    @property
+    @abc.abstractmethod
+    def constant_duration(self) -> float | None:
+        """Flow time of every step, or None where steps differ."""
+
 
 class GradientDescent(Rule):
     r"""Gradient descent, which is Euler's method on the flow: :math:`y + \eta F(y)`."""
 
-    learning_rate: Any
+    learning_rate: Any  # a number, or a function of the iteration
 
     def init(self, y: PyTree) -> tuple[()]:
         """Nothing is remembered."""
@@ -45,26 +49,12 @@ class GradientDescent(Rule):
 
     def duration(self, k: Any) -> Any:
         """The step size."""
-        return self.learning_rate
+        return self.learning_rate(k) if callable(self.learning_rate) else self.learning_rate
 
-
-class ScheduledDescent(Rule):
-    """Gradient descent with a step size that depends on the iteration."""
-
-    schedule: Callable[[Any], Any] = eqx.field(static=True)
-
-    def init(self, y: PyTree) -> tuple[()]:
-        """Nothing is remembered."""
-        return ()
-
-    def update(self, y: PyTree, velocity: PyTree, memory: PyTree, k: Any) -> tuple[PyTree, PyTree]:
-        """The next state."""
-        eta = self.duration(k)
-        return jax.tree.map(lambda p, v: p + eta * v, y, velocity), memory
-
-    def duration(self, k: Any) -> Any:
-        """The step size at iteration k."""
-        return self.schedule(k)
+    @property
+    def constant_duration(self) -> float | None:
+        """The step size, unless it is a schedule."""
+        return None if callable(self.learning_rate) else float(self.learning_rate)
 
 
 class OptaxRule(Rule):
@@ -86,3 +76,8 @@ class OptaxRule(Rule):
     def duration(self, k: Any) -> Any:
         """The flow time that a step is counted as."""
         return self.clock
+
+    @property
+    def constant_duration(self) -> float:
+        """The flow time that a step is counted as."""
+        return float(self.clock)
