@@ -40,9 +40,7 @@ def measure() -> list[dict[str, float]]:
                 {
                     "solver": solver,
                     "rtol": rtol,
-                    "relative error": float(
-                        (error / np.linalg.norm(reference, axis=1)).max()
-                    ),
+                    "relative error": float((error / np.linalg.norm(reference, axis=1)).max()),
                     "seconds": seconds,
                     "gradients": flow.stats["gradients"],
                     "jacobians": flow.stats["jacobians"],

@@ -80,7 +80,7 @@ class Comparison:
         end = f", flow models descent until t = {self.regime_exit:.6g}" if self.regime_exit else ""
         return (
             f"Comparison({self.iterations[-1]} steps of {self.learning_rate:g}: final gap "
-            f"{self.gap[-1]:.6g}, predicted {self.predicted_gap[-1]:.6g}, "
+            f"{self.gap[-1]:.4g}, predicted {self.predicted_gap[-1]:.4g}, "
             f"reference error {self.reference_error[-1]:.2g}{end})"
         )
 

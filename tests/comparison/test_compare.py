@@ -14,9 +14,7 @@ PRODUCT = fs.Problem.from_function(product_loss, np.zeros(2))
 START = np.array([0.6, 0.2])
 NET = fs.DeepLinear((3, 2, 2))
 RNG = np.random.default_rng(5)
-NETWORK = fs.Problem(
-    fs.LpLoss(RNG.normal(size=(20, 3)), RNG.normal(size=(20, 2)), p=4), NET
-)
+NETWORK = fs.Problem(fs.LpLoss(RNG.normal(size=(20, 3)), RNG.normal(size=(20, 2)), p=4), NET)
 THETA = NET.balanced(RNG.normal(size=(2, 3)))
 
 
@@ -35,9 +33,7 @@ def test_product_loss_against_reference(eta, ratio):
     result = fs.compare(
         PRODUCT, START, learning_rate=eta, steps=steps, record=[0, steps], rtol=1e-11
     )
-    np.testing.assert_allclose(
-        result.flow.final, [1.07754247607125, 0.91711383575747], rtol=1e-10
-    )
+    np.testing.assert_allclose(result.flow.final, [1.07754247607125, 0.91711383575747], rtol=1e-10)
     e1 = np.linalg.norm([-0.02612094820402, 0.05881952010693])
     assert result.predicted_gap[-1] == pytest.approx(eta * e1, rel=1e-5)
     assert result.gap[-1] / result.predicted_gap[-1] == pytest.approx(ratio, abs=2e-5)
@@ -91,7 +87,7 @@ def test_reference_error_bounds_the_true_one():
 
 
 def test_regime_exit_is_where_sharpness_crosses():
-    """f = (uv - 1)^2 / 2 from a small unbalanced start: sharpness u^2 + v^2 rises to above 2/eta."""
+    """f = (uv - 1)^2 / 2, unbalanced start: the sharpness u^2 + v^2 rises to above 2/eta."""
     eta = 0.9
     result = fs.compare(
         PRODUCT, np.array([1.2, 0.1]), learning_rate=eta, steps=40, record=range(41)

@@ -133,9 +133,7 @@ def test_interrupt_keeps_the_record():
 
 
 def test_wall_clock_ends_a_run():
-    run = fs.descend(
-        PROBLEM, THETA, learning_rate=1e-6, steps=10**9, max_seconds=0.3, throw=False
-    )
+    run = fs.descend(PROBLEM, THETA, learning_rate=1e-6, steps=10**9, max_seconds=0.3, throw=False)
     assert run.result.name == "wall_clock"
     assert np.isfinite(run.loss).all()
 
