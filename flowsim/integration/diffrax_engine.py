@@ -57,7 +57,7 @@ class _Integration:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.y0: PyTree = jax.tree.map(jnp.asarray, run.y0)
-        flat, _ = ravel_pytree(self.y0)
+        flat, self.unravel = ravel_pytree(self.y0)
         self.size = int(flat.size)
         # Python numbers would be compiled in as constants; NumPy's are arguments.
         self.tolerances = (np.float64(run.rtol), np.float64(run.atol))
@@ -136,7 +136,7 @@ class _Integration:
         accepted, rejected = int(stats["num_accepted_steps"]), int(stats["num_rejected_steps"])
         self.steps["steps"] += accepted
         self.steps["rejected"] += rejected
-        evaluations = field_evaluations(solver, accepted + rejected, 0)
+        evaluations = field_evaluations(solver, accepted + rejected)
         if evaluations is None or self.costs["gradients"] is None:
             self.costs["gradients"] = None
         else:
@@ -161,16 +161,11 @@ class _Integration:
         if result == diffrax.RESULTS.dt_min_reached:
             span = run.t1 - run.t0
             last = self._sample(reached, self.state.y)
-            ahead = _velocity(
-                run.field,
-                np.float64(reached),
-                jax.tree.map(
-                    lambda y, v: y + _JUST_AHEAD * max(span, abs(reached)) * v,
-                    self.state.y,
-                    _velocity(run.field, np.float64(reached), self.state.y),
-                ),
+            step = _JUST_AHEAD * max(span, abs(reached))
+            ahead = self._sample(
+                reached + step, self.unravel(jnp.asarray(last.y + step * last.velocity))
             )
-            broken = not np.isfinite(self._flat(ahead)).all()
+            broken = not np.isfinite(ahead.velocity).all()
             return diagnose_stall(first, last, span, nonfinite_ahead=broken)
         if result not in (diffrax.RESULTS.successful, diffrax.RESULTS.max_steps_reached):
             return Result(Reason.solver_failed, where)

@@ -91,7 +91,7 @@ def _check_suits(solver: Any) -> None:
         )
 
 
-def field_evaluations(solver: Any, steps: int, starts: int) -> int | None:
+def field_evaluations(solver: Any, steps: int) -> int | None:
     """Evaluations of the field in a number of trial steps, or None where a solver does not say.
 
     Methods that solve nonlinear equations by Newton's iteration take as many as they need.
@@ -100,7 +100,7 @@ def field_evaluations(solver: Any, steps: int, starts: int) -> int | None:
         return steps * (solver.columns * (solver.columns + 1) // 2 + 2)
     if isinstance(solver, diffrax.AbstractERK):
         tableau: Any = solver.tableau
-        return steps * (tableau.num_stages - (1 if tableau.fsal else 0)) + starts
+        return steps * (tableau.num_stages - (1 if tableau.fsal else 0))
     return None
 
 
