@@ -85,7 +85,7 @@ def compare(
     >>> net = fs.DeepLinear((2, 1, 1))
     >>> prob = fs.Problem(fs.LpLoss(np.eye(2), np.array([1.0, 2.0]), p=2), net)
     >>> result = fs.compare(prob, net.balanced([0.3, 0.1]), learning_rate=1e-3, steps=1000)
-    >>> abs(result.gap[-1] / result.predicted_gap[-1] - 1) < 0.01
+    >>> bool(abs(result.gap[-1] / result.predicted_gap[-1] - 1) < 0.01)
     True
     """
     if not isinstance(problem, (Problem, FunctionProblem)):
