@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from flowsim._checks import check_choice, check_real, known_keywords
-from flowsim._errors import InputError
+from flowsim._errors import InputError, IntegrationError
 from flowsim._precision import in_float64
+from flowsim._result import Reason
 from flowsim._types import ArrayLike, FloatArray, PyTree
 from flowsim.comparison.comparison import Comparison
 from flowsim.comparison.drift import conserved_drift
@@ -21,6 +22,7 @@ from flowsim.integration import integrate
 from flowsim.lowering import VectorField, derived_law, lower_problem
 from flowsim.problems import DeepLinear, FunctionProblem, Problem
 from flowsim.symbolic import EndToEnd
+from flowsim.trajectory import Trajectory
 
 FLOWS = ("gradient",)
 _LARGEST_STATE = 1e60  # squares and fourth powers of states stay finite
@@ -78,6 +80,8 @@ def compare(
     ------
     InputError
         If an argument is wrong; before any work starts.
+    IntegrationError
+        If the flow ends before the first record.
 
     Examples
     --------
@@ -107,6 +111,7 @@ def compare(
     descent = descend(
         problem, theta, learning_rate=learning_rate, steps=steps, record=record, throw=False
     )
+    _pass_on_interrupt(descent)
     t1 = float(descent.ts[-1])
     if not t1 > 0:
         raise InputError(
@@ -115,12 +120,20 @@ def compare(
         )
     say("flow")
     coarse = integrate(field, theta, t1, ts=descent.ts, rtol=rtol, **options)
+    _pass_on_interrupt(coarse)
     say("flow again, at half the tolerance")
     # Steps end at the save times. Where these lie so close that they, and not the tolerance, set
     # the step, the second run would repeat the first: it stops at the midpoints too.
     flow = integrate(field, theta, t1, ts=_with_midpoints(descent.ts), rtol=rtol / 2, **options)
+    _pass_on_interrupt(flow)
     flow = flow[::2]
-    n = min(len(flow), len(coarse), _of_moderate_size(descent.states))
+    n = min(
+        _in_common(flow.ts, descent.ts),
+        _in_common(coarse.ts, descent.ts),
+        _of_moderate_size(descent.states),
+    )
+    if n == 0:
+        raise IntegrationError(f"the flow ends before the first record: {flow.result}", flow)
     flow, coarse, descent = flow[:n], coarse[:n], descent[:n]
 
     say("leading-order gap")
@@ -167,6 +180,19 @@ def first_crossing(ts: FloatArray, values: FloatArray, level: float) -> float | 
         return float(ts[0])
     share = (level - values[i - 1]) / (values[i] - values[i - 1])
     return float(ts[i - 1] + share * (ts[i] - ts[i - 1]))
+
+
+def _pass_on_interrupt(run: Trajectory) -> None:
+    """Ctrl-C during a stage ends the comparison, not the stage alone."""
+    if run.result.reason is Reason.interrupted:
+        raise KeyboardInterrupt
+
+
+def _in_common(ts: FloatArray, wanted: FloatArray) -> int:
+    """How many leading records of a run are at the times wanted; one cut short ends elsewhere."""
+    n = min(len(ts), len(wanted))
+    apart = np.flatnonzero(ts[:n] != wanted[:n])
+    return int(apart[0]) if apart.size else n
 
 
 def _of_moderate_size(states: PyTree) -> int:

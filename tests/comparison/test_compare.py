@@ -109,6 +109,24 @@ def test_diverging_descent_is_compared_as_far_as_it_goes():
     assert len(result.gap) == len(result.ts) == len(result.flow)
 
 
+def test_a_flow_that_blows_up_is_compared_as_far_as_it_goes():
+    """y' = y^2 from 1 is gone at t = 1; descent with step 0.01 is not."""
+    cubic = fs.Problem.from_function(lambda y: -(y[0] ** 3) / 3, np.zeros(1))
+    result = fs.compare(cubic, np.ones(1), learning_rate=1e-2, steps=150, record=range(0, 151, 10))
+    assert result.flow.result.name == "blow_up"
+    assert result.ts.tolist() == [k * 1e-2 for k in range(0, 100, 10)]
+    np.testing.assert_allclose(result.flow.states[:, 0], 1 / (1 - result.ts), rtol=1e-6)
+
+
+def test_ctrl_c_ends_the_comparison(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flowsim.comparison.compare.extreme_eigenvalues", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fs.compare(PRODUCT, START, learning_rate=1e-2, steps=10)
+
+
 def test_scipy_agrees_with_diffrax():
     options = {"learning_rate": 1e-2, "steps": 300, "record": [0, 100, 300]}
     one = fs.compare(PRODUCT, START, **options)
