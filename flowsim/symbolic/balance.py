@@ -7,10 +7,11 @@ With :math:`A = W_N W_N^\top` and :math:`B = W_1^\top W_1` it follows that
 
     W_{N:j+1} W_{N:j+1}^\top = A^{N-j}, \qquad W_{j-1:1}^\top W_{j-1:1} = B^{j-1}.
 
-For a number N this is found by rewriting: each use of the rule moves a pair of factors one layer
-towards the output (the input), so that the rewriting ends, with every pair at the end of the
-network.  For a symbol N it is proved by induction, base and step both decided by the normal form
-of words in indices that are symbols.  At :math:`j = 0` the first identity reads
+For a small number N this is found by rewriting: each use of the rule moves a pair of factors one
+layer towards the output (the input), so that the rewriting ends, with every pair at the end of the
+network; it takes of the order of :math:`N^4` operations.  For a symbol N, and with it for any
+number, it is proved by induction, base and step both decided by the normal form of words in
+indices that are symbols.  At :math:`j = 0` the first identity reads
 :math:`W W^\top = A^N`.  A positive semidefinite matrix has one positive semidefinite N-th root;
 hence :math:`A = (W W^\top)^{1/N}`, and in the same way :math:`B = (W^\top W)^{1/N}`.
 """
@@ -35,8 +36,18 @@ __all__ = [
     "fold_rule",
     "gram",
     "input_gram_power",
+    "is_rewritten",
     "output_gram_power",
 ]
+
+
+#: Depth up to which partial products are rewritten factor by factor rather than by the induction.
+REWRITTEN_UP_TO = 12
+
+
+def is_rewritten(depth: Expr) -> bool:
+    """Whether partial products of so many layers are rewritten factor by factor."""
+    return isinstance(depth, Integer) and int(depth) <= REWRITTEN_UP_TO
 
 
 def balance_rule(i: Expr | int, depth: Expr | int, *, towards: str) -> Rule:
@@ -93,9 +104,9 @@ def output_gram_power(depth: Expr, j: Expr | int) -> MatrixPolynomial:
     Raises
     ------
     flowsim.symbolic.certify.CertificationError
-        If the induction (N a symbol) does not come out.
+        If the induction (for a symbol or a large number N) does not come out.
     """
-    if isinstance(depth, Integer):
+    if is_rewritten(depth):
         product = MatrixPolynomial.of(Chain(depth, j + 1))
         rules = [balance_rule(i, depth, towards="output") for i in range(1, int(depth))]
         return rewrite_fully(product @ product.T, [*rules, fold_rule(depth, end="output")])
@@ -108,7 +119,7 @@ def input_gram_power(depth: Expr, j: Expr | int) -> MatrixPolynomial:
 
     Parameters and errors are those of :func:`output_gram_power`, with j from 1 to N + 1.
     """
-    if isinstance(depth, Integer):
+    if is_rewritten(depth):
         product = MatrixPolynomial.of(Chain(j - 1, 1))
         rules = [balance_rule(i, depth, towards="input") for i in range(2, int(depth) + 1)]
         return rewrite_fully(product.T @ product, [*rules, fold_rule(depth, end="input")])

@@ -37,6 +37,7 @@ from flowsim.symbolic.balance import (
     end_to_end_root,
     gram,
     input_gram_power,
+    is_rewritten,
     output_gram_power,
 )
 from flowsim.symbolic.certify import Derivation, certify
@@ -305,7 +306,7 @@ def _balanced(at: Setting, proof: Derivation, general: MatrixPolynomial) -> Matr
             f"Balance moves every pair of factors to the {end}.",
             derived=powers,
             index=j,
-            check="rewriting, at every layer" if at.is_concrete else "induction and rewriting",
+            check="rewriting, at every layer" if is_rewritten(N) else "induction and rewriting",
         )
         rooted = PSDPower(whole, exponent / N)
         proof.step(

@@ -438,3 +438,17 @@ def test_balance_is_used_only_between_layers_that_exist():
     ]:
         with pytest.raises(ValueError, match="no balance between layers"):
             balance.balance_rule(i, depth, towards=towards)
+
+
+def test_rewriting_and_induction_find_one_law(monkeypatch):
+    by_rewriting = derive(DeepLinear.of_depth(5))
+    monkeypatch.setattr("flowsim.symbolic.balance.REWRITTEN_UP_TO", 0)
+    by_induction = derive(DeepLinear.of_depth(5))
+    assert by_induction.balanced == by_rewriting.balanced
+    assert "rewriting, at every layer" in {step.check for step in by_rewriting.steps}
+    assert "rewriting, at every layer" not in {step.check for step in by_induction.steps}
+
+
+def test_depth_beyond_rewriting_is_the_symbolic_law_there():
+    deep = derive(DeepLinear.of_depth("N")).at(20)  # certified against the symbolic law
+    assert deep.balanced == derive(DeepLinear.of_depth(20)).balanced
