@@ -80,6 +80,11 @@ class _Text(_Written, StrPrinter):
     def _print_KroneckerProduct(self, expr: Basic) -> str:
         return " kron ".join(self.doprint(arg) for arg in expr.args)
 
+    def _print_Sum(self, expr: Basic) -> str:
+        term, (j, lower, upper) = expr.args
+        j, lower, upper = (self.doprint(part) for part in (j, lower, upper))
+        return f"sum_{{{j}={lower}..{upper}}} {self.doprint(term)}"
+
     def _print_Pow(self, expr: Basic, rational: bool = False) -> str:
         return super()._print_Pow(expr, rational=rational).replace("**", "^")
 

