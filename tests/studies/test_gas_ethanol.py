@@ -1,15 +1,21 @@
 """The gas-ethanol study: its options, its published curves, and a reduced run of it all."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from flowsim._errors import DatasetError, InputError
+from flowsim._result import Reason, Result
 from flowsim.problems import DeepLinear
 from flowsim.studies import STUDIES
 from flowsim.studies.gas_ethanol.edge import outer_gain
+from flowsim.studies.gas_ethanol.findings import _crossing
 from flowsim.studies.gas_ethanol.published import load_published
+from flowsim.studies.gas_ethanol.runs import Run
 from flowsim.studies.gas_ethanol.settings import (
     DESCENT_RATE,
+    OPTIMUM,
     PUBLISHED_RATE,
     TABLED,
     Settings,
@@ -17,6 +23,7 @@ from flowsim.studies.gas_ethanol.settings import (
     flow_iterations,
     recorded_iterations,
 )
+from flowsim.trajectory import Trajectory
 from flowsim.trajectory.storage import read_netcdf
 from tests.reporting.pages import assert_stands_alone
 
@@ -55,6 +62,25 @@ def test_wrong_options_are_refused_by_name(options, message):
     given = {"p": None, "depth": None, "steps": None, **options}
     with pytest.raises(InputError, match=message):
         check_settings(**given)
+
+
+def test_flows_recorded_at_different_iterations_are_compared_at_common_ones():
+    """At 10^6 steps of 7e-5 depth 3 ends at a tabled iteration, depth 1 between two."""
+
+    def flow(N, also, decay):
+        iterations = flow_iterations(also)
+        loss = OPTIMUM[4] + np.exp(-decay * iterations)
+        record = Trajectory(
+            iterations, iterations, loss, None, {}, Result(Reason.completed), settings={}
+        )
+        return Run("", "gradient flow", 4, N, 1.0, record)
+
+    runs = {1: flow(1, 217_391.3, 1e-6), 2: flow(2, 5.0, 2e-6), 3: flow(3, 400_000.0, 3e-6)}
+    assert len(runs[1].iterations) != len(runs[3].iterations)
+    result = SimpleNamespace(find=lambda p, N, kind: runs[N])
+    finding = _crossing(result)
+    assert finding is not None
+    assert finding.agrees is False  # they cross at once
 
 
 def test_the_start_is_of_the_stated_size_and_seed():

@@ -11,7 +11,13 @@ import numpy as np
 from flowsim.reporting import Table
 from flowsim.studies.gas_ethanol.agreement import number
 from flowsim.studies.gas_ethanol.edge import norms
-from flowsim.studies.gas_ethanol.settings import DESCENT_RATE, HORIZON, OPTIMUM, PUBLISHED_RATE
+from flowsim.studies.gas_ethanol.settings import (
+    DESCENT_RATE,
+    HORIZON,
+    OPTIMUM,
+    PUBLISHED_RATE,
+    flow_iterations,
+)
 
 if TYPE_CHECKING:
     from flowsim.studies.gas_ethanol.result import GasEthanol
@@ -129,9 +135,10 @@ def _crossing(result: GasEthanol) -> Finding | None:
     if runs is None:
         return None
     one, _, three = runs
-    behind = np.flatnonzero(three.excess > one.excess)
+    marks = flow_iterations(0.0)  # those that both have, whatever else each was recorded at
+    behind = np.flatnonzero([three.at(k) > one.at(k) for k in marks])
     last = behind[behind > 0][-1] if (behind > 0).any() else 0
-    a, b = one.iterations[last], one.iterations[min(last + 1, len(one.iterations) - 1)]
+    a, b = marks[last], marks[min(last + 1, len(marks) - 1)]
     agrees = bool(a <= 2.6e5 and b >= 1.4e5)
     return Finding(
         "p = 4: depth 3 falls behind first and overtakes depth 1 late",
