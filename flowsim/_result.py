@@ -27,6 +27,10 @@ class Reason(enum.Enum):
         "The vector field is not finite at a state that is itself finite. Check the data and the "
         "loss for divisions by zero, logarithms or roots of negative numbers near that state."
     )
+    nonfinite_loss = (
+        "The loss is not a number at some recorded states, though the field is finite there. Check "
+        "the loss for logarithms or roots of negative numbers; the states are kept."
+    )
     stagnation = (
         "The integrator takes steps too small to advance time. The field is probably "
         "discontinuous or not Lipschitz here, or rtol asks for more than float64 can give."

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from flowsim._checks import check_choice, check_real, known_keywords
+from flowsim._checks import check_choice, check_count, check_real, known_keywords
 from flowsim._errors import InputError, IntegrationError
 from flowsim._precision import in_float64
 from flowsim._result import Reason
@@ -17,7 +17,7 @@ from flowsim.comparison.comparison import Comparison
 from flowsim.comparison.drift import conserved_drift
 from flowsim.comparison.prediction import FlowWithGap, difference, end_to_end_change, norms
 from flowsim.curvature import extreme_eigenvalues
-from flowsim.descent import descend
+from flowsim.descent import descend, recorded_iterations
 from flowsim.integration import integrate
 from flowsim.lowering import VectorField, derived_law, lower_problem
 from flowsim.problems import DeepLinear, FunctionProblem, Problem
@@ -108,11 +108,20 @@ def compare(
     options = {"solver": solver, "backend": backend, "throw": False}
 
     say("gradient descent")
+    wanted = recorded_iterations(record, check_count("steps", steps))
     descent = descend(
-        problem, theta, learning_rate=learning_rate, steps=steps, record=record, throw=False
+        problem,
+        theta,
+        learning_rate=learning_rate,
+        steps=steps,
+        # Prediction and drift begin at the start, whether or not it is asked for.
+        record=np.union1d([0], wanted),
+        throw=False,
     )
     _pass_on_interrupt(descent)
     t1 = float(descent.ts[-1])
+    if wanted[-1] == 0:
+        raise InputError("record is [0], the start alone. Record an iteration after it.")
     if not t1 > 0:
         raise InputError(
             f"learning_rate is {learning_rate:g}, at which descent leaves the range of "
@@ -145,7 +154,7 @@ def compare(
     _, descent_sharpness = extreme_eigenvalues(problem, descent.states)
     law, drift, defect = _conservation(problem, flow.ts, flow.states, descent.states)
     ends = flow.end_to_end
-    return Comparison(
+    comparison = Comparison(
         ts=flow.ts,
         iterations=descent.stats["iterations"],
         flow=flow,
@@ -168,6 +177,7 @@ def compare(
         law=law,
         balance_defect=defect,
     )
+    return comparison if wanted[0] == 0 else comparison.from_record(1)
 
 
 def first_crossing(ts: FloatArray, values: FloatArray, level: float) -> float | None:

@@ -77,12 +77,27 @@ class Comparison:
     balance_defect: float | None
 
     def __repr__(self) -> str:
-        end = f", flow models descent until t = {self.regime_exit:.6g}" if self.regime_exit else ""
+        end = (
+            f", flow models descent until t = {self.regime_exit:.6g}"
+            if self.regime_exit is not None
+            else ""
+        )
         return (
             f"Comparison({self.iterations[-1]} steps of {self.learning_rate:g}: final gap "
             f"{self.gap[-1]:.4g}, predicted {self.predicted_gap[-1]:.4g}, "
             f"reference error {self.reference_error[-1]:.2g}{end})"
         )
+
+    def from_record(self, first: int) -> Comparison:
+        """The same comparison without the records before ``first``."""
+
+        def cut(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: cut(part) for name, part in value.items()}
+            return value[first:] if isinstance(value, (np.ndarray, Trajectory)) else value
+
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: cut(value) for name, value in fields.items()})
 
     def to_xarray(self) -> xr.Dataset:
         """The comparison as an xarray Dataset on the dimension ``t``."""

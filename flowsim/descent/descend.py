@@ -18,13 +18,21 @@ from flowsim._precision import in_float64
 from flowsim._result import Reason, Result
 from flowsim._types import ArrayLike, FloatArray, PyTree
 from flowsim.descent.rules import GradientDescent, OptaxRule, Rule
-from flowsim.lowering import VectorField, as_field, read_states, start_of
+from flowsim.lowering import (
+    VectorField,
+    as_field,
+    check_velocity,
+    judge_loss,
+    read_states,
+    start_of,
+)
 from flowsim.problems import FunctionProblem, Problem
 from flowsim.trajectory import Trajectory
 
 _DEFAULT_RECORDS = 200
 _SECONDS_A_CHUNK = 0.5  # so that Ctrl-C, clock and progress are answered
 _FIRST_CHUNK = 1000
+_MOST_STEPS = 10**15
 
 
 @known_keywords
@@ -63,8 +71,8 @@ def descend(
     optimizer
         ``"gd"``, or an optax transformation such as ``optax.adam(1e-3)``.
     record
-        Iterations to record, increasing, from 0 to ``steps``. None records about 200, spaced
-        evenly in their logarithm, with the first and the last.
+        Iterations to record, increasing, from 0 to ``steps``; the run ends at the last. None
+        records about 200, spaced evenly in their logarithm, with the first and the last.
     max_seconds
         Allowance of wall-clock time; None means no limit.
     throw
@@ -102,13 +110,17 @@ def descend(
             "field. Lower it with backend='jax'."
         )
     steps = check_count("steps", steps)
+    if steps > _MOST_STEPS:
+        raise InputError(f"steps is {steps}, where at most {_MOST_STEPS} can be counted and run.")
     rule = _rule(optimizer, learning_rate)
-    iterations = _recorded(record, steps)
+    iterations = recorded_iterations(record, steps)
     if max_seconds is not None:
         max_seconds = check_real("max_seconds", max_seconds, above=0.0)
     if progress is not None and not callable(progress):
         raise InputError(f"progress is {progress!r}; pass a function, or None.")
     start = start_of(field, y0)
+    check_velocity(field, start, 0.0)
+    _check_rule(rule, start)
     trajectory = _descend(field, start, rule, iterations, max_seconds, progress)
     if throw and not trajectory.result.success:
         raise IntegrationError(str(trajectory.result), trajectory)
@@ -140,6 +152,8 @@ def _descend(
     k, chunk = 0, _FIRST_CHUNK
     recorded: list[tuple[int, float, PyTree]] = []
     result = Result(Reason.completed)
+    if not bool(_finite(field(zero, y0, None))):
+        result = Result(Reason.nonfinite_field, "It fails at the start.")
     try:
         for target in iterations:
             while k < target and result.success:
@@ -175,6 +189,7 @@ def _descend(
         times = kept * rule.constant_duration  # exact to rounding, however many steps
     states = jax.tree.map(lambda *leaves: np.stack(leaves), *(y for _, _, y in recorded))
     end_to_end, loss = read_states(field, states)
+    result = judge_loss(field, times, loss, result)
     return Trajectory(
         ts=times,
         states=states,
@@ -235,6 +250,29 @@ def _finite(y: PyTree) -> Any:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y)]))
 
 
+def _check_rule(rule: Rule, start: PyTree) -> None:
+    """Try one step without computing it, and the first step size of a schedule."""
+    if callable(getattr(rule, "learning_rate", None)):
+        try:
+            first = float(jnp.asarray(rule.duration(jnp.zeros((), jnp.int64))))
+        except Exception as error:  # whatever the user's function raises
+            raise InputError(
+                f"learning_rate is a schedule that fails at iteration 0: {error}. It must map a "
+                "traced integer to one step size; use jax.numpy.where instead of if."
+            ) from None
+        check_real("learning_rate(0)", first, above=0.0)
+    try:
+        jax.eval_shape(
+            lambda y: rule.update(y, y, rule.init(y), jnp.zeros((), jnp.int64))[0], start
+        )
+    except Exception as error:  # whatever the user's schedule or transformation raises
+        raise InputError(
+            f"optimizer or learning_rate cannot take a step: {error}. Schedules must be traceable "
+            "by JAX; transformations that ask for the loss's value, such as line searches, are "
+            "not supported."
+        ) from None
+
+
 def _rule(optimizer: Any, learning_rate: Any) -> Rule:
     if isinstance(optimizer, optax.GradientTransformation):
         clock = 1.0 if learning_rate is None else learning_rate
@@ -251,7 +289,8 @@ def _rule(optimizer: Any, learning_rate: Any) -> Rule:
     return GradientDescent(jnp.asarray(check_real("learning_rate", learning_rate, above=0.0)))
 
 
-def _recorded(record: ArrayLike | None, steps: int) -> FloatArray:
+def recorded_iterations(record: ArrayLike | None, steps: int) -> FloatArray:
+    """Return the iterations to record, validated; spaced in their logarithm where None is given."""
     if record is None:
         spaced = np.geomspace(1, steps, _DEFAULT_RECORDS)
         return np.unique(np.concatenate([[0], np.round(spaced).astype(np.int64), [steps]]))

@@ -128,7 +128,6 @@ class _Integration:
             self.state,
             padded,
             np.int32(allowance),
-            np.float64(run.t1 - run.t0),
             steps_wanted,
             run.stop,
         )
@@ -159,14 +158,13 @@ class _Integration:
         run = self.run
         where = f"It had reached t = {reached:.6g} of {run.t1:.6g}."
         if result == diffrax.RESULTS.dt_min_reached:
-            span = run.t1 - run.t0
             last = self._sample(reached, self.state.y)
-            step = _JUST_AHEAD * max(span, abs(reached))
-            ahead = self._sample(
-                reached + step, self.unravel(jnp.asarray(last.y + step * last.velocity))
-            )
+            step = _JUST_AHEAD * max(run.t1 - run.t0, abs(reached))
+            with np.errstate(over="ignore", invalid="ignore"):
+                beyond = self.unravel(jnp.asarray(last.y + step * last.velocity))
+            ahead = self._sample(reached + step, beyond)
             broken = not np.isfinite(ahead.velocity).all()
-            return diagnose_stall(first, last, span, nonfinite_ahead=broken)
+            return diagnose_stall(first, last, nonfinite_ahead=broken)
         if result not in (diffrax.RESULTS.successful, diffrax.RESULTS.max_steps_reached):
             return Result(Reason.solver_failed, where)
         if sum(self.steps.values()) >= run.max_steps:
@@ -242,7 +240,7 @@ def _velocity(field: Any, t: Any, y: PyTree) -> PyTree:
 def _begin(field: Any, solver: Any, rtol: Any, atol: Any, t: Any, t1: Any, y: PyTree) -> _Progress:
     """The state of solver and controller before the first step."""
     terms = diffrax.ODETerm(field)
-    controller = _controller(rtol, atol, t1[None], jnp.int32(0), t1 - t).wrap(1)
+    controller = _controller(rtol, atol, t1[None], jnp.int32(0)).wrap(1)
     order = solver.error_order(terms)
     end, controller_state = controller.init(terms, t, t1, y, None, None, solver.func, order)
     return _committed(_Progress(t, y, solver.init(terms, t, end, y, None), controller_state))
@@ -257,12 +255,11 @@ def _advance(
     state: _Progress,
     targets: Any,
     allowance: Any,
-    span: Any,
     steps_wanted: int | None,
     stop: Any,
 ) -> tuple[_Progress, Any, Any, Any, dict[str, Any]]:
     """Step until the last target is reached or the allowance is used up."""
-    controller = _controller(rtol, atol, targets, allowance, span)
+    controller = _controller(rtol, atol, targets, allowance)
     fresh = eqx.tree_at(lambda s: s.used, state.controller_state, jnp.zeros((), jnp.int32))
 
     def flat(t: Any, y: PyTree, args: Any) -> Any:
@@ -275,7 +272,7 @@ def _advance(
         wanted = diffrax.SubSaveAt(steps=True, fn=flat)
     event = None
     if stop is not None:
-        event = diffrax.Event(lambda t, y, args, **_: stop(t, y))
+        event = diffrax.Event(lambda t, y, args, **_: jnp.asarray(stop(t, y)).astype(bool))
     step = controller._end(state.t, state.controller_state.step) - state.t
     solution: Any = diffrax.diffeqsolve(
         diffrax.ODETerm(field),
@@ -311,11 +308,11 @@ def _committed(progress: _Progress) -> _Progress:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), progress)
 
 
-def _controller(rtol: Any, atol: Any, targets: Any, allowance: Any, span: Any) -> WatchedController:
+def _controller(rtol: Any, atol: Any, targets: Any, allowance: Any) -> WatchedController:
     # A proportional part keeps explicit methods from bouncing off their stability limit.
     pid = diffrax.PIDController(rtol=rtol, atol=atol, pcoeff=0.2, icoeff=0.4)
     return WatchedController(  # pyright: ignore[reportCallIssue] (abstract fields hide its own)
-        pid, targets, allowance, span
+        pid, targets, allowance
     )
 
 

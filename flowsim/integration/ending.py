@@ -10,6 +10,7 @@ from flowsim._result import Reason, Result
 from flowsim._types import FloatArray
 
 _GROWTH_OF_BLOW_UP = 50.0
+_LEAST_POWER = 1.05
 _NEAR_OVERFLOW = 1e140
 
 
@@ -21,9 +22,7 @@ class Sample(NamedTuple):
     velocity: FloatArray
 
 
-def diagnose_stall(
-    first: Sample, last: Sample, span: float, *, nonfinite_ahead: bool = False
-) -> Result:
+def diagnose_stall(first: Sample, last: Sample, *, nonfinite_ahead: bool = False) -> Result:
     """Say why steps have become too small to advance time at ``last``.
 
     Near a blow-up the solution grows like (t* - t)^-a, so that its own time scale
@@ -40,8 +39,11 @@ def diagnose_stall(
     outward = float(np.dot(last.y / max(size, 1e-300), last.velocity / max(speed, 1e-300))) > 0
     time_scale = size / speed if speed > 0 else np.inf
     grown = size > _GROWTH_OF_BLOW_UP * max(start, 1e-300)
-    if outward and grown and time_scale < 1e-6 * span:
-        t_star = last.t + _remaining(first, last)
+    collapsed = time_scale < 1e-6 * (last.t - first.t)
+    # Growth like e^t has a short time scale too on a long run, but one that does not shrink.
+    power = _growth_power(first, last)
+    if outward and grown and collapsed and power > _LEAST_POWER:
+        t_star = last.t + time_scale / (power - 1.0)
         return Result(
             Reason.blow_up,
             f"{where}, where the state has norm {size:.3g}; its growth puts the blow-up at "
@@ -65,14 +67,16 @@ def _norm(v: FloatArray) -> float:
     return largest * float(np.linalg.norm(v / largest))
 
 
-def _remaining(first: Sample, last: Sample) -> float:
-    """t* - t at ``last``, from |y|' = c|y|^q: (t* - t) = |y| / ((q - 1)|y|')."""
+def _growth_power(first: Sample, last: Sample) -> float:
+    """The q of |y|' = c|y|^q through both samples; above 1 the solution ends in finite time.
+
+    Then t* - t = |y|/((q - 1)|y|'). Where the first says nothing, 2, as for y' = y^2.
+    """
     sizes = [_norm(s.y) for s in (first, last)]
     radial = [
         float(np.dot(s.y / size, s.velocity)) if size > 0 else 0.0
         for s, size in zip((first, last), sizes, strict=True)
     ]
-    q = 2.0
     if min(radial) > 0 and sizes[1] > sizes[0] > 0:
-        q = float(np.log(radial[1] / radial[0]) / np.log(sizes[1] / sizes[0]))
-    return sizes[1] / radial[1] / max(q - 1.0, 0.1)
+        return float(np.log(radial[1] / radial[0]) / np.log(sizes[1] / sizes[0]))
+    return 2.0

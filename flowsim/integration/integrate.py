@@ -19,8 +19,15 @@ from flowsim.integration.diffrax_engine import run_diffrax
 from flowsim.integration.layout import Layout
 from flowsim.integration.run import Run
 from flowsim.integration.scipy_engine import run_scipy
-from flowsim.integration.solvers import resolve_solver, solver_name
-from flowsim.lowering import VectorField, as_field, read_states, start_of
+from flowsim.integration.solvers import SCIPY_SOLVERS, resolve_solver, solver_name
+from flowsim.lowering import (
+    VectorField,
+    as_field,
+    check_velocity,
+    judge_loss,
+    read_states,
+    start_of,
+)
 from flowsim.problems import FunctionProblem, Problem
 from flowsim.trajectory import Trajectory
 
@@ -83,7 +90,8 @@ def integrate(
     atol
         Absolute tolerance; None means ``rtol`` times the scale of the start, the smallest root
         mean square among its nonzero arrays. A larger one hides the escape from a saddle: from a
-        start of 1e-12 explicit pairs come out 30 % late and implicit ones never escape.
+        start of 1e-12 explicit pairs come out 30 % late and implicit ones never escape. Where
+        large and tiny entries share an array a warning says so.
     clock
         ``"time"``: the only clock so far.
     stop
@@ -103,6 +111,11 @@ def integrate(
     -------
     Trajectory
 
+    Notes
+    -----
+    Functions are compiled once and then known by their identity, as JAX does: to change a number
+    inside one, make a new function, or an Equinox module with the number as an array.
+
     Raises
     ------
     InputError
@@ -120,7 +133,8 @@ def integrate(
     >>> np.allclose(flow.end_to_end[-1], np.array([1.0, 2.0]) * (1 - np.exp(-1.0)), rtol=1e-7)
     True
     """
-    field_backend = "numpy" if backend == "scipy" and _plain_numpy(field_or_problem) else "jax"
+    on_scipy = backend == "scipy" or (isinstance(solver, str) and solver in SCIPY_SOLVERS)
+    field_backend = "numpy" if on_scipy and _plain_numpy(field_or_problem) else "jax"
     field = as_field(field_or_problem, backend=field_backend)
     chosen, solver = resolve_solver(solver, backend, field.backend)
     t0 = check_real("t0", t0)
@@ -132,6 +146,7 @@ def integrate(
     times = None if ts is None else check_times(ts, t0, t1)
     # A float32 start is a float64 number as well, and its flow is known to more than seven digits.
     start = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), start_of(field, y0))
+    check_velocity(field, start, t0)
     rtol = check_real("rtol", rtol, above=0.0, below=1.0)
     if rtol < _SMALLEST_RTOL:
         raise InputError(
@@ -204,7 +219,7 @@ def _integrate(run: Run, backend: str) -> Trajectory:
         loss=loss,
         end_to_end=end_to_end,
         stats={**outcome.stats, "seconds": time.perf_counter() - began},
-        result=outcome.result,
+        result=judge_loss(run.field, outcome.ts, loss, outcome.result),
         settings=settings,
         parent=run.field.about.parent,
         _continue=go_on,
@@ -212,28 +227,26 @@ def _integrate(run: Run, backend: str) -> Trajectory:
 
 
 def _absolute_tolerance(atol: float | None, rtol: float, start: PyTree) -> float:
-    sizes = [
-        float(np.sqrt(np.mean(np.square(leaf / _largest(leaf))))) * _largest(leaf)
-        for leaf in jax.tree.leaves(start)
-        if leaf.size and np.any(leaf)
-    ]
-    scale = min(sizes, default=1.0)
+    """The absolute tolerance: as given, or following the start; with a warning where it hides it.
+
+    Entries below the rounding of their array's largest are zeros that a product did not hit.
+    """
+    leaves = [np.abs(leaf[np.nonzero(leaf)]) for leaf in map(np.atleast_1d, jax.tree.leaves(start))]
+    leaves = [leaf[leaf > 1e-14 * leaf.max()] for leaf in leaves if leaf.size]
     if atol is None:
-        return max(rtol * scale, _SMALLEST_ATOL)
+        sizes = [np.max(leaf) * np.sqrt(np.mean((leaf / np.max(leaf)) ** 2)) for leaf in leaves]
+        atol = rtol * float(min(sizes, default=1.0))
     atol = max(check_real("atol", atol, at_least=0.0), _SMALLEST_ATOL)
-    if atol > scale:
+    smallest = float(min((leaf.min() for leaf in leaves), default=np.inf))
+    if atol > smallest:
         warnings.warn(
-            f"atol = {atol:g} is above the scale of the start, {scale:.3g}: the solver may take "
-            "the start for zero and miss an escape from it. Leave atol out, or pass at most "
-            f"{rtol * scale:.3g}.",
+            f"atol = {atol:g} is above an entry of the start, {smallest:.3g}: the solver may take "
+            "it for zero and miss its growth. To follow it, pass an atol of at most "
+            f"{rtol * smallest:.3g}.",
             ToleranceWarning,
             stacklevel=4,
         )
     return atol
-
-
-def _largest(leaf: FloatArray) -> float:
-    return float(np.max(np.abs(leaf)))
 
 
 def _plain_numpy(field_or_problem: Any) -> bool:

@@ -25,7 +25,8 @@ from flowsim.integration.run import Outcome, Record, Run
 
 _IMPLICIT = ("Radau", "BDF", "LSODA")
 _LARGEST_JACOBIAN = 1000
-# A run is stuck when so many evaluations have not advanced time by this fraction of the span.
+# A run is stuck when so many evaluations have not advanced time by this fraction of what it has
+# run so far.
 _PATIENCE = 3000
 _PROGRESS = 1e-9
 
@@ -75,8 +76,10 @@ def run_scipy(run: Run) -> Outcome:
                         message = solver.step()
                     except (ValueError, np.linalg.LinAlgError) as error:
                         # Radau and BDF factorise a Jacobian that need not be finite.
+                        record.add_final(t, y)
                         return outcome(_failed(str(error), first, field, t, y, run))
                 if solver.status == "failed" or not np.isfinite(solver.y).all():
+                    record.add_final(t, y)
                     return outcome(_failed(message, first, field, t, y, run))
                 t, y = float(solver.t), np.array(solver.y)
                 counts["steps"] += 1
@@ -88,6 +91,8 @@ def run_scipy(run: Run) -> Outcome:
                 if run.stop is not None and bool(run.stop(t, layout.unflatten(y))):
                     record.add_final(t, y)
                     return outcome(Result(Reason.stopped, f"At t = {t:.10g}."))
+                if run.out_of_time() and t < ends[-1]:
+                    raise _Halt(Reason.wall_clock)
                 if counts["steps"] >= run.max_steps and t < ends[-1]:
                     record.add_final(t, y)
                     return outcome(Result(Reason.budget, _where(t, run)))
@@ -125,7 +130,6 @@ def _failed(
     result = diagnose_stall(
         first,
         Sample(t, y, field.plain(t, y)),
-        run.t1 - run.t0,
         nonfinite_ahead=field.nonfinite_trials > 0,
     )
     if result.reason is Reason.stagnation and message:
@@ -154,7 +158,7 @@ class _GuardedField:
 
     def note_progress(self, t: float) -> None:
         """Tell the guard the time that an accepted step has reached."""
-        if t - self._mark > _PROGRESS * max(self.run.t1 - self.run.t0, abs(t)):
+        if t - self._mark > _PROGRESS * (t - self.run.t0):
             self._mark, self._evaluations_at_mark = t, self.evaluations
             self.nonfinite_trials = 0
 

@@ -20,8 +20,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-#: A step below this fraction of the time (or of the span) no longer advances it.
+#: A step below this fraction of the time no longer advances it by more than rounding.
 SMALLEST_STEP = 1e-14
+#: Near t = 0, where no fraction is too small, a step below this is no number any more.
+SMALLEST_NUMBER = 1e-300
 
 
 class WatchedState(eqx.Module):
@@ -43,14 +45,11 @@ class WatchedController(diffrax.AbstractAdaptiveStepSizeController):
         Increasing times at which a step has to end, shape (T,); the last is the end of the run.
     allowance
         The number of trial steps after which the loop ends.
-    span
-        Length of the whole run, the scale of the smallest step.
     """
 
     pid: diffrax.PIDController
     targets: Any
     allowance: Any
-    span: Any
 
     @property
     def rtol(self) -> Any:
@@ -69,7 +68,7 @@ class WatchedController(diffrax.AbstractAdaptiveStepSizeController):
 
     def wrap(self, direction: Any) -> WatchedController:
         """Tell the inner controller the direction of time."""
-        return WatchedController(self.pid.wrap(direction), self.targets, self.allowance, self.span)
+        return WatchedController(self.pid.wrap(direction), self.targets, self.allowance)
 
     def init(
         self,
@@ -118,7 +117,7 @@ class WatchedController(diffrax.AbstractAdaptiveStepSizeController):
         result = diffrax.RESULTS.where(
             used >= self.allowance, diffrax.RESULTS.max_steps_reached, result
         )
-        too_small = step <= SMALLEST_STEP * jnp.maximum(jnp.abs(next_t0), self.span * 1e-3)
+        too_small = step <= jnp.maximum(SMALLEST_STEP * jnp.abs(next_t0), SMALLEST_NUMBER)
         result = diffrax.RESULTS.where(too_small & ~keep, diffrax.RESULTS.dt_min_reached, result)
         state = WatchedState(inner, step, used)
         return keep, next_t0, self._end(next_t0, step), made_jump, state, result

@@ -2,12 +2,14 @@
 
 from flowsim.lowering.fields import VectorField
 from flowsim.lowering.lower import as_field, derived_law, lower_law, lower_problem
-from flowsim.lowering.reading import read_states, start_of
+from flowsim.lowering.reading import check_velocity, judge_loss, read_states, start_of
 
 __all__ = [
     "VectorField",
     "as_field",
+    "check_velocity",
     "derived_law",
+    "judge_loss",
     "lower_law",
     "lower_problem",
     "read_states",

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from flowsim._errors import InputError
+from flowsim._result import Reason, Result
 from flowsim._types import FloatArray, PyTree
-from flowsim.lowering.fields import VectorField
+from flowsim.lowering.fields import CallableField, VectorField
 
 
 def start_of(field: VectorField, y0: Any) -> PyTree:
@@ -25,6 +26,49 @@ def start_of(field: VectorField, y0: Any) -> PyTree:
     data = getattr(getattr(field, "loss", None), "dtype", None)
     dtype = np.result_type(*leaves, *([] if data is None else [data]))
     return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), start)
+
+
+def check_velocity(field: VectorField, start: PyTree, t: float) -> None:
+    """Refuse a field whose velocity is not shaped like its state, before any step is taken.
+
+    Raises
+    ------
+    InputError
+        If the field cannot be evaluated, or returns another structure, shape or kind of number.
+    """
+    try:
+        if field.backend == "jax":
+            velocity = jax.eval_shape(lambda y: field(np.float64(t), y, None), start)
+        else:
+            velocity = field(t, start, None)
+    except Exception as error:  # whatever the user's function raises is the complaint shown
+        hint = (
+            " A function that needs NumPy arrays runs with backend='scipy'."
+            if isinstance(error, jax.errors.JAXTypeError)
+            else ""
+        )
+        raise InputError(
+            f"the field cannot be evaluated at the start: {type(error).__name__}: {error}. It is "
+            f"called as field(t, y, args) and returns dy/dt.{hint}"
+        ) from error
+    wanted, given = jax.tree.structure(start), jax.tree.structure(velocity)
+    if wanted != given:
+        raise InputError(f"the field returns {given}, where the state is {wanted}.")
+    for leaf, rate in zip(jax.tree.leaves(start), jax.tree.leaves(velocity), strict=True):
+        kind = np.dtype(getattr(rate, "dtype", type(rate)))
+        if np.shape(rate) != np.shape(leaf) or kind.kind != "f":
+            raise InputError(
+                f"the field returns {kind} of shape {np.shape(rate)} for a part of the state that "
+                f"is float64 of shape {np.shape(leaf)}. Velocities are shaped like the state."
+            )
+
+
+def judge_loss(field: VectorField, ts: FloatArray, loss: FloatArray, result: Result) -> Result:
+    """Turn a success into a failure where a field that has a loss has none at a recorded state."""
+    broken = np.flatnonzero(np.isnan(loss))
+    if not result.success or isinstance(field, CallableField) or not broken.size:
+        return result
+    return Result(Reason.nonfinite_loss, f"It is NaN first at t = {ts[broken[0]]:.6g}.")
 
 
 def read_states(field: VectorField, states: PyTree) -> tuple[FloatArray | None, FloatArray]:

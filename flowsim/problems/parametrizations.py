@@ -108,7 +108,7 @@ class DeepLinear:
 
     def check_factors(self, theta: Any, name: str = "theta") -> tuple[np.ndarray, ...]:
         """Return factors as a tuple of arrays of the network's shapes, or raise InputError."""
-        if isinstance(theta, np.ndarray) and theta.dtype != object and len(self.shapes) == 1:
+        if len(self.shapes) == 1 and np.ndim(theta) == 2 and hasattr(theta, "shape"):
             theta = (theta,)
         if not isinstance(theta, Sequence) or len(theta) != len(self.shapes):
             count = len(theta) if isinstance(theta, Sequence) else type(theta).__name__

@@ -100,8 +100,9 @@ class FunctionProblem:
         params = _checked_leaves("params", self.params)
         with float64():
             shape = jax.eval_shape(self.f, params)
-        if jax.tree.structure(shape) != jax.tree.structure(0) or shape.shape != ():
-            raise InputError(f"f returns {shape} at params; it must return one scalar.")
+        scalar = jax.tree.structure(shape) == jax.tree.structure(0) and shape.shape == ()
+        if not scalar or shape.dtype.kind != "f":
+            raise InputError(f"f returns {shape} at params; it must return one real scalar.")
         object.__setattr__(self, "params", params)
 
     loss = None

@@ -81,8 +81,8 @@ class _Text(_Written, StrPrinter):
         return " kron ".join(self.doprint(arg) for arg in expr.args)
 
     def _print_Sum(self, expr: Basic) -> str:
-        term, (j, lower, upper) = expr.args
-        j, lower, upper = (self.doprint(part) for part in (j, lower, upper))
+        term, bounds = expr.args
+        j, lower, upper = (self.doprint(part) for part in bounds.args)
         return f"sum_{{{j}={lower}..{upper}}} {self.doprint(term)}"
 
     def _print_Pow(self, expr: Basic, rational: bool = False) -> str:

@@ -179,6 +179,10 @@ def _strange_container(tree: Any) -> str:
     """Name of the first container that is not exactly a dict, list, tuple or None, or ''."""
     if type(tree) not in _CONTAINERS:
         return "" if hasattr(tree, "shape") else type(tree).__name__
+    if isinstance(tree, dict):
+        for key in tree:
+            if type(key) not in (str, int):
+                return f"dict with the key {key!r}"
     children = tree.values() if isinstance(tree, dict) else tree or ()
     return next(filter(None, map(_strange_container, children)), "")
 

@@ -1,5 +1,7 @@
 """The gap, its prediction, the curvature and the certificate, against closed forms."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -112,9 +114,9 @@ def test_diverging_descent_is_compared_as_far_as_it_goes():
 def test_a_flow_that_blows_up_is_compared_as_far_as_it_goes():
     """y' = y^2 from 1 is gone at t = 1; descent with step 0.01 is not."""
     cubic = fs.Problem.from_function(lambda y: -(y[0] ** 3) / 3, np.zeros(1))
-    result = fs.compare(cubic, np.ones(1), learning_rate=1e-2, steps=150, record=range(0, 151, 10))
+    result = fs.compare(cubic, np.ones(1), learning_rate=1e-2, steps=150, record=range(0, 151, 15))
     assert result.flow.result.name == "blow_up"
-    assert result.ts.tolist() == [k * 1e-2 for k in range(0, 100, 10)]
+    assert result.ts.tolist() == [k * 1e-2 for k in range(0, 100, 15)]
     np.testing.assert_allclose(result.flow.states[:, 0], 1 / (1 - result.ts), rtol=1e-6)
 
 
@@ -122,7 +124,8 @@ def test_ctrl_c_ends_the_comparison(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flowsim.comparison.compare.extreme_eigenvalues", interrupted)
+    module = importlib.import_module("flowsim.comparison.compare")
+    monkeypatch.setattr(module, "extreme_eigenvalues", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fs.compare(PRODUCT, START, learning_rate=1e-2, steps=10)
 
@@ -133,6 +136,15 @@ def test_scipy_agrees_with_diffrax():
     other = fs.compare(PRODUCT, START, backend="scipy", **options)
     np.testing.assert_allclose(one.gap, other.gap, rtol=1e-5)
     np.testing.assert_allclose(one.predicted_gap, other.predicted_gap, rtol=1e-4)
+
+
+def test_a_record_without_the_start_changes_no_number(network):
+    part = fs.compare(NETWORK, THETA, learning_rate=2e-4, steps=10_000, record=[2000, 10_000])
+    whole = fs.compare(NETWORK, THETA, learning_rate=2e-4, steps=10_000, record=[0, 2000, 10_000])
+    assert part.iterations.tolist() == [2000, 10_000]
+    np.testing.assert_array_equal(part.predicted_gap, whole.predicted_gap[1:])
+    np.testing.assert_array_equal(part.drift["descent"], whole.drift["descent"][1:])
+    assert part.gap[-1] == pytest.approx(network.gap[-1], rel=1e-5)
 
 
 def test_dataset_holds_what_the_comparison_holds(network):

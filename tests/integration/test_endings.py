@@ -1,6 +1,5 @@
 """Runs that cannot be finished: each ends promptly, says why, and keeps what it has."""
 
-
 import diffrax
 import jax.numpy as jnp
 import numpy as np
@@ -164,7 +163,33 @@ def test_work_is_counted():
         return -y
 
     run = fs.integrate(counted, ONE, 3.0, solver="RK45", backend="scipy")
-    assert calls - 1 <= run.stats["gradients"] <= calls
+    # Two calls look at the field before any step: for its shape, and for a finite value.
+    assert calls - 2 <= run.stats["gradients"] <= calls
     on_diffrax = fs.integrate(DECAY, ONE, 3.0, ts=[3.0], solver=diffrax.Dopri8())
     trials = on_diffrax.stats["steps"] + on_diffrax.stats["rejected"]
     assert on_diffrax.stats["gradients"] >= 12 * trials
+
+
+@pytest.mark.parametrize("solver", ["auto", "LSODA", "Radau"])
+def test_slow_growth_on_a_long_run_is_no_blow_up(solver):
+    """y' = y(1 - y) from 1e-100: exponential for 230 units of time, at rest for the other 1e6."""
+    run = fs.integrate(type(DECAY)(1.0, -1.0, 0.0), np.array([1e-100]), 1e6, solver=solver)
+    assert run.result.reason is Reason.completed
+    assert abs(run.states[-1, 0] - 1) < 1e-6
+
+
+def test_a_velocity_of_another_shape_is_refused():
+    for solver in BOTH:
+        with pytest.raises(fs.InputError, match=r"shape \(\).*shape \(3,\)"):
+            fs.integrate(lambda t, y, args: -y[0], np.ones(3), 1.0, solver=solver)
+
+
+def test_a_loss_that_is_nan_is_said():
+    problem = fs.Problem.from_function(jnp.log, np.array(-1.0))
+    run = fs.integrate(problem, np.array(-1.0), 0.4, ts=[0.1, 0.4], throw=False)
+    assert run.result.reason is Reason.nonfinite_loss
+
+
+def test_tiny_entries_beside_large_ones_are_warned_of():
+    with pytest.warns(fs.ToleranceWarning, match=r"above an entry of the start, 1e-12"):
+        fs.integrate(DECAY, np.array([1.0, 1e-12]), 0.1, solver="RK45")

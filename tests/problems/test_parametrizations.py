@@ -296,9 +296,9 @@ def test_bad_starts_name_the_leaf(theta, match):
 
 
 def test_a_function_must_return_one_scalar():
-    with pytest.raises(InputError, match=r"f returns .* at params; it must return one scalar"):
+    with pytest.raises(InputError, match=r"f returns .* at params; it must return one real scalar"):
         fs.Problem.from_function(lambda p: p["a"], PARAMS)
-    with pytest.raises(InputError, match=r"f returns .*; it must return one scalar"):
+    with pytest.raises(InputError, match=r"f returns .*; it must return one real scalar"):
         fs.Problem.from_function(lambda p: (p["a"].sum(), 1.0), PARAMS)
 
 
