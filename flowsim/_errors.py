@@ -68,4 +68,4 @@ class BalanceWarning(FlowsimWarning):
 
 
 class ToleranceWarning(FlowsimWarning):
-    """A tolerance given by the user is too coarse for the start that it is used with."""
+    """A tolerance is too coarse for the start that it is used with."""

@@ -81,7 +81,7 @@ def compare(
     InputError
         If an argument is wrong; before any work starts.
     IntegrationError
-        If the flow ends before the first record.
+        If a run ends before the first record.
 
     Examples
     --------
@@ -103,12 +103,16 @@ def compare(
         check_choice("flows", name, FLOWS)
     rtol = check_real("rtol", rtol, above=0.0, below=1.0)
     learning_rate = check_real("learning_rate", learning_rate, above=0.0)
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress is {progress!r}; pass a function, or None.")
     say = progress or (lambda _: None)
     field = lower_problem(problem)
     options = {"solver": solver, "backend": backend, "throw": False}
 
     say("gradient descent")
     wanted = recorded_iterations(record, check_count("steps", steps))
+    if wanted[-1] == 0:
+        raise InputError("record is [0], the start alone. Record an iteration after it.")
     descent = descend(
         problem,
         theta,
@@ -120,8 +124,6 @@ def compare(
     )
     _pass_on_interrupt(descent)
     t1 = float(descent.ts[-1])
-    if wanted[-1] == 0:
-        raise InputError("record is [0], the start alone. Record an iteration after it.")
     if not t1 > 0:
         raise InputError(
             f"learning_rate is {learning_rate:g}, at which descent leaves the range of "
@@ -141,8 +143,9 @@ def compare(
         _in_common(coarse.ts, descent.ts),
         _of_moderate_size(descent.states),
     )
-    if n == 0:
-        raise IntegrationError(f"the flow ends before the first record: {flow.result}", flow)
+    if n <= int(wanted[0] > 0):  # nothing, or nothing but a start that was not asked for
+        early = flow if len(flow) <= len(descent) else descent
+        raise IntegrationError(f"a run ends before the first record: {early.result}", early)
     flow, coarse, descent = flow[:n], coarse[:n], descent[:n]
 
     say("leading-order gap")

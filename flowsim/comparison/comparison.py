@@ -39,7 +39,7 @@ class Comparison:
     bound
         A proved bound on the gap; None, because none is proved for this run.
     lambda_min, sharpness
-        Extreme eigenvalues λ_min and λ_max of the Hessian along the flow.
+        Extreme eigenvalues λ_min and λ_max of the Hessian along the flow, weight decay included.
     descent_sharpness
         λ_max along descent.
     reference_error

@@ -7,8 +7,9 @@ For gradient descent with step size η against the flow at :math:`t = k\eta`,
 
 with H and ∇ℓ at the flow's point. Written with the field F = -∇ℓ and its Jacobian J = -H this is
 :math:`\dot e_1 = J(e_1 - \tfrac12 F)`: one field value and one Jacobian product, and it holds for
-any autonomous field, gradient or not. It is the first term of the backward-error expansion of
-Euler's method (E. Hairer, C. Lubich and G. Wanner, Geometric Numerical Integration, section IX.1).
+any autonomous field, gradient or not. It is the first coefficient of the asymptotic
+expansion of Euler's global error (E. Hairer, S. P. Norsett and G. Wanner, Solving Ordinary
+Differential Equations I, section II.8).
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ def _absolute_tolerance(atol: float | None, rtol: float, start: PyTree) -> float
             "it for zero and miss its growth. To follow it, pass an atol of at most "
             f"{rtol * smallest:.3g}.",
             ToleranceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return atol
 

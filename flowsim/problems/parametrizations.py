@@ -54,7 +54,7 @@ class DeepLinear:
 
     def __post_init__(self) -> None:
         if self.widths is None:
-            return
+            raise InputError("widths is None; for a network of known depth alone use of_depth(N).")
         try:
             given = tuple(self.widths)
         except TypeError:
@@ -86,7 +86,8 @@ class DeepLinear:
                 raise InputError(f"depth is {depth!r}; pass a whole number or a name such as 'N'.")
         else:
             depth = check_count("depth", depth)
-        net = cls(None)
+        net = object.__new__(cls)
+        object.__setattr__(net, "widths", None)
         object.__setattr__(net, "depth", depth)
         return net
 

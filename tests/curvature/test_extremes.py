@@ -53,3 +53,26 @@ def test_a_law_has_no_hessian():
     loss = fs.LpLoss(np.eye(2), np.ones(2), p=2)
     with pytest.raises(fs.InputError, match="Pass the Problem"):
         extreme_eigenvalues(fs.derive(net).lower(loss), np.zeros((1, 2)))
+
+
+def test_lanczos_at_an_over_parametrised_optimum():
+    """820 parameters at a zero of the loss: most eigenvalues are zero, and none is negative."""
+    rng = np.random.default_rng(2)
+    net = fs.DeepLinear((30, 20, 10))
+    theta = tuple(rng.normal(size=shape) / 5 for shape in net.shapes)
+    X = rng.normal(size=(40, 30))
+    problem = fs.Problem(fs.LpLoss(X, X @ net(theta).T, p=2), net)
+    states = tuple(W[None] for W in theta)
+    low, high = extreme_eigenvalues(problem, states)
+    A1 = np.kron(X @ np.eye(30), theta[1])  # d(residual)/d vec W1, columns stacked
+    A2 = np.kron(X @ theta[0].T, np.eye(10))
+    J = np.concatenate([A1, A2], axis=1)
+    top = np.linalg.eigvalsh(J @ J.T / 40)[-1]
+    assert high[0] == pytest.approx(top, rel=1e-8)
+    assert abs(low[0]) < 1e-7 * top
+
+
+def test_a_flat_loss_has_no_curvature():
+    flat = fs.Problem.from_function(lambda w: 0.0 * w.sum(), np.zeros(600))
+    low, high = extreme_eigenvalues(flat, np.ones((1, 600)))
+    assert low[0] == high[0] == 0.0
