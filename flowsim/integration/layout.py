@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -33,7 +30,3 @@ class Layout:
             for start, end, shape in zip(self.ends, self.ends[1:], self.shapes, strict=False)
         ]
         return jax.tree.unflatten(self.structure, parts)
-
-    def on_vectors(self, function: Callable[[PyTree], PyTree]) -> Callable[[Any], FloatArray]:
-        """A function of pytrees as a function of vectors."""
-        return lambda vector: self.flatten(function(self.unflatten(vector)))

@@ -197,9 +197,7 @@ def verify_law(law: EndToEnd) -> None:
     LoweringError
         With the residual, if the two disagree.
     """
-    residual = _pushforward_residual(
-        int(law.depth), law.weight_decay, law.balanced, law.factor_flow, law.index
-    )
+    residual = _pushforward_residual(int(law.depth), law.balanced, law.factor_flow, law.index)
     if not residual <= _LARGEST_RESIDUAL:
         raise LoweringError(
             f"the lowered law is not the pushforward of the lowered factor flow: relative residual "
@@ -209,7 +207,7 @@ def verify_law(law: EndToEnd) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _pushforward_residual(
-    N: int, decay: sp.Expr, balanced: sp.Basic, factor_flow: sp.Basic, index: sp.Symbol
+    N: int, balanced: sp.Basic, factor_flow: sp.Basic, index: sp.Symbol
 ) -> float:
     widths = (3, *[2] * (N - 1), 2)
     net = DeepLinear(widths)

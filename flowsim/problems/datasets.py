@@ -41,6 +41,18 @@ class Dataset:
     checksum: str = ""
 
 
+def read_verified(file: Path, sha256: str) -> bytes:
+    """Return the content of a data file whose checksum is the one expected, or DatasetError."""
+    content = file.read_bytes()
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != sha256:
+        raise DatasetError(
+            f"{file} has SHA-256 {checksum}, where {sha256} is expected. The file is damaged or "
+            "of another version; copy it again from the repository."
+        )
+    return content
+
+
 def gas_ethanol(path: str | os.PathLike[str] | None = None) -> Dataset:
     """The Ethanol task of the gas-sensor array data, 2,565 examples of 128 features.
 
@@ -72,13 +84,7 @@ def gas_ethanol(path: str | os.PathLike[str] | None = None) -> Dataset:
             f"{GAS_ETHANOL_FILE}, or put that file in a folder and name the folder in the "
             f"environment variable {DATA_VARIABLE}."
         )
-    content = file.read_bytes()
-    checksum = hashlib.sha256(content).hexdigest()
-    if checksum != GAS_ETHANOL_SHA256:
-        raise DatasetError(
-            f"{file} has SHA-256 {checksum}, where {GAS_ETHANOL_SHA256} is expected. The file is "
-            "damaged or of another version; copy it again from the repository."
-        )
+    content = read_verified(file, GAS_ETHANOL_SHA256)
     with np.load(io.BytesIO(content)) as arrays:
         X, y = arrays["X"].astype(np.float64), arrays["ppm"].astype(np.float64)
     return Dataset(
@@ -86,7 +92,7 @@ def gas_ethanol(path: str | os.PathLike[str] | None = None) -> Dataset:
         y=(y - y.mean()) / y.std(),
         name="gas-ethanol",
         source="UCI Gas Sensor Array Drift at Different Concentrations, DOI 10.24432/C5MK6M",
-        checksum=checksum,
+        checksum=GAS_ETHANOL_SHA256,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import os
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from flowsim._errors import DatasetError
 from flowsim._types import FloatArray
-from flowsim.problems.datasets import DATA_VARIABLE
+from flowsim.problems.datasets import DATA_VARIABLE, read_verified
 
 _FILE = "acc2018_fig_digitised.csv"
 _SHA256 = "690434733fa672406237514879d4d821386810370f7ffdbc4c19f177b5d253f2"
@@ -66,13 +65,7 @@ def load_published() -> Published:
             f"package: work from a checkout of the repository, which has data/acc2018/{_FILE}, or "
             f"put that file in the folder named by the environment variable {DATA_VARIABLE}."
         )
-    content = file.read_bytes()
-    checksum = hashlib.sha256(content).hexdigest()
-    if checksum != _SHA256:
-        raise DatasetError(
-            f"{file} has SHA-256 {checksum}, where {_SHA256} is expected. The file is damaged or "
-            "of another version; copy it again from the repository."
-        )
+    content = read_verified(file, _SHA256)
     points: dict[tuple[str, str], list[tuple[float, float]]] = {}
     lines = [line for line in content.decode().splitlines() if not line.startswith("#")]
     for row in csv.DictReader(lines):
