@@ -15,6 +15,16 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
+    "WeightNormalized": "flowsim.problems",
+    "TwoLayer": "flowsim.problems",
+    "SymmetricFactorization": "flowsim.problems",
+    "ScaledVector": "flowsim.problems",
+    "ReLUPaths": "flowsim.problems",
+    "Parametrization": "flowsim.problems",
+    "HierarchicalTucker": "flowsim.problems",
+    "DiagonalProduct": "flowsim.problems",
+    "Diagonal": "flowsim.problems",
+    "CP": "flowsim.problems",
     "BalanceWarning": "flowsim._errors",
     "Comparison": "flowsim.comparison",
     "DatasetError": "flowsim._errors",
@@ -42,7 +52,10 @@ _PUBLIC = {
     "integrate": "flowsim.integration",
     "load": "flowsim.trajectory",
 }
-_MODULES = {"datasets": "flowsim.problems.datasets"}
+_MODULES = {
+    "datasets": "flowsim.problems.datasets",
+    "functions": "flowsim.problems.functions",
+}
 
 __all__ = [*_PUBLIC, *_MODULES, "__version__"]
 

@@ -2,9 +2,11 @@
 
 from flowsim.lowering.fields import VectorField
 from flowsim.lowering.lower import as_field, derived_law, lower_law, lower_problem
+from flowsim.lowering.maps import MapField, lower_pushforward
 from flowsim.lowering.reading import check_velocity, judge_loss, read_states, start_of
 
 __all__ = [
+    "MapField",
     "VectorField",
     "as_field",
     "check_velocity",
@@ -12,6 +14,7 @@ __all__ = [
     "judge_loss",
     "lower_law",
     "lower_problem",
+    "lower_pushforward",
     "read_states",
     "start_of",
 ]

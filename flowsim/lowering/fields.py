@@ -108,9 +108,9 @@ class FactorField(VectorField):
 
     def __call__(self, t: Any, y: tuple, args: Any = None) -> tuple:
         """The velocities (Ẇ_1, ..., Ẇ_N)."""
-        _guard_precision(self, self.loss)
+        guard_precision(self, self.loss)
         W = self.net(y)
-        return self.law(y, W, _matrix_gradient(self.loss, W, self.vector))
+        return self.law(y, W, matrix_gradient(self.loss, W, self.vector))
 
     def start(self, y0: Any) -> tuple[np.ndarray, ...]:
         """Factors from an end-to-end value (lifted balanced) or from factors, by ``lifts``."""
@@ -140,9 +140,9 @@ class EndToEndField(VectorField):
 
     def __call__(self, t: Any, y: Any, args: Any = None) -> Any:
         """The velocity of the end-to-end parameter."""
-        _guard_precision(self, self.loss)
+        guard_precision(self, self.loss)
         W = y[None, :] if self.vector else y
-        (velocity,) = self.law((W,), W, _matrix_gradient(self.loss, W, self.vector))
+        (velocity,) = self.law((W,), W, matrix_gradient(self.loss, W, self.vector))
         return velocity[0] if self.vector else velocity
 
     def start(self, y0: Any) -> np.ndarray:
@@ -233,11 +233,12 @@ def end_to_end_start(law: Any, net: Any, y0: Any) -> np.ndarray:
     return w
 
 
-def _matrix_gradient(loss: Loss, W: Any, vector: bool) -> Any:
+def matrix_gradient(loss: Loss, W: Any, vector: bool) -> Any:
     """∇L as a matrix of the shape (k, d) of W."""
     return loss.gradient(W[0])[None, :] if vector else loss.gradient(W)
 
 
-def _guard_precision(field: VectorField, loss: Loss) -> None:
+def guard_precision(field: VectorField, loss: Loss) -> None:
+    """Refuse to evaluate a field on JAX in less than the precision of its loss's data."""
     if field.backend == "jax" and loss.dtype is not None:
         require_float64(type(field).__name__, loss.dtype)

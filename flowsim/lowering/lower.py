@@ -21,10 +21,12 @@ from flowsim.lowering.fields import (
     FunctionField,
     VectorField,
 )
+from flowsim.lowering.maps import lower_map
 from flowsim.lowering.printer import CompiledLaw, compile_law
 from flowsim.problems import (
     DeepLinear,
     FunctionProblem,
+    Identity,
     Loss,
     Problem,
     as_loss,
@@ -123,8 +125,8 @@ def lower_problem(problem: Problem | FunctionProblem, *, backend: str = "jax") -
     """The gradient flow of a problem's own parameters, as a vector field.
 
     For a network of depth N the state is the tuple of its factors, and the code is that of the
-    derived factor flow; for ``Identity`` it is the parameter; for a function of a pytree, JAX's
-    gradient.
+    derived factor flow; for ``Identity`` it is the parameter; for any other parametrization, the
+    tuple of its factors; for a function of a pytree, JAX's gradient.
     """
     check_choice("backend", backend, BACKENDS)
     if isinstance(problem, FunctionProblem):
@@ -135,8 +137,10 @@ def lower_problem(problem: Problem | FunctionProblem, *, backend: str = "jax") -
             )
         about = About(problem, "direct", "the gradient of a function, by JAX")
         return FunctionField(function=problem.f, backend="jax", about=about)
-    law = derived_law(problem)
     net = problem.parametrization
+    if not isinstance(net, (DeepLinear, Identity)) or problem.rates:
+        return lower_map(problem, backend)
+    law = derived_law(problem)
     verify_law(law)
     common: dict[str, Any] = {
         "loss": problem.loss.to_numpy() if backend == "numpy" else problem.loss,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from flowsim._errors import InputError
 from flowsim._precision import float64, in_float64
 from flowsim._types import PyTree, ScalarFunction
 from flowsim.problems.losses import Loss, as_loss
-from flowsim.problems.parametrizations import DeepLinear, Identity, Parametrization
+from flowsim.problems.parametrizations import Identity, Parametrization
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,9 +26,13 @@ class Problem:
     loss
         A flowsim loss, or any JAX scalar function of the end-to-end parameter.
     parametrization
-        ``DeepLinear(widths)`` or ``Identity(shape)``.
+        ``DeepLinear(widths)``, ``Identity(shape)``, another family, or one of your own from
+        ``Parametrization.from_function`` or ``from_text``.
     weight_decay
         The coefficient λ of :math:`\frac{\lambda}{2}\sum_j \|W_j\|_F^2`, not negative.
+    rates
+        Positive rates by the names of factors, such as ``{"v": 2.0}``: a factor of rate κ moves by
+        κ times its negative gradient, weight decay included. The others have rate 1.
 
     Attributes
     ----------
@@ -44,18 +49,21 @@ class Problem:
     loss: Loss
     parametrization: Parametrization
     weight_decay: float = 0.0
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
     vector: bool = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         loss = as_loss(self.loss)
-        if not isinstance(self.parametrization, (DeepLinear, Identity)):
+        if not isinstance(self.parametrization, Parametrization):
             raise InputError(
                 f"parametrization is {type(self.parametrization).__name__}; pass DeepLinear(widths)"
-                ", Identity(shape), or use Problem.from_function(f, params)."
+                ", Parametrization.from_function(f, shapes), or another family; or use "
+                "Problem.from_function(f, params)."
             )
         object.__setattr__(self, "loss", loss)
         decay = check_real("weight_decay", self.weight_decay, at_least=0.0)
         object.__setattr__(self, "weight_decay", decay)
+        object.__setattr__(self, "rates", check_rates(self.parametrization, self.rates))
         object.__setattr__(self, "vector", presents_vector(loss, self.parametrization))
 
     @staticmethod
@@ -140,6 +148,20 @@ def _checked_leaves(name: str, tree: PyTree) -> PyTree:
     )
 
 
+def check_rates(parametrization: Parametrization, rates: Mapping[str, float]) -> dict[str, float]:
+    """Return the rates that differ from 1, by factor, or raise InputError."""
+    if not isinstance(rates, Mapping):
+        raise InputError(f"rates is {rates!r}; pass rates by factor, such as {{'v': 2.0}}.")
+    if not rates:
+        return {}
+    names = parametrization.names
+    for name in rates:
+        if name not in names:
+            raise InputError(f"rates names {name!r}; the factors are {', '.join(names)}.")
+    checked = {name: check_real(f"rates[{name!r}]", r, above=0.0) for name, r in rates.items()}
+    return {name: rate for name, rate in checked.items() if rate != 1.0}
+
+
 @in_float64
 def presents_vector(loss: Loss, parametrization: Parametrization) -> bool:
     """Decide whether ``loss`` takes the end-to-end parameter as a vector (d,).
@@ -147,10 +169,11 @@ def presents_vector(loss: Loss, parametrization: Parametrization) -> bool:
     A loss that knows its shape is believed, and must fit the parametrization. A plain function is
     tried on the vector first, as papers write single-output losses, then on the (1, d) matrix.
     """
-    k, d = parametrization.end_to_end_shape
-    fits = [(d,), (1, d)] if k == 1 else [(k, d)]
     if isinstance(parametrization, Identity):
         fits = [parametrization.shape]
+    else:
+        shape = parametrization.end_to_end_shape
+        fits = [shape[1:], shape] if len(shape) == 2 and shape[0] == 1 else [shape]
     if loss.shape is not None:
         if loss.shape not in fits:
             raise InputError(

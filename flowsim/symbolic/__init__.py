@@ -14,6 +14,7 @@ from flowsim.symbolic.nodes import (
     gradient,
 )
 from flowsim.symbolic.preconditioner import Preconditioner
+from flowsim.symbolic.pushforward import PushforwardLaw
 
 __all__ = [
     "CertificationError",
@@ -27,6 +28,7 @@ __all__ = [
     "PSDPower",
     "Preconditioner",
     "Projection",
+    "PushforwardLaw",
     "Step",
     "certify",
     "derive",

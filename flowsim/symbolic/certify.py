@@ -19,7 +19,7 @@ from flowsim._errors import FlowsimError
 from flowsim.symbolic import printing, scalars
 from flowsim.symbolic.words import MatrixPolynomial
 
-__all__ = ["CertificationError", "Derivation", "Step", "certify"]
+__all__ = ["CertificationError", "Derivation", "Line", "Step", "certify"]
 
 Certifiable = MatrixPolynomial | MatrixExpr | Expr
 
@@ -37,12 +37,24 @@ class CertificationError(FlowsimError):
         self.residual = residual
         text = printing.text
         shown = "none, the shapes differ" if residual is None else text(residual)
-        super().__init__(
-            f"{name}: the statement does not follow.\n"
-            f"  stated:   {text(stated)}\n"
-            f"  derived:  {text(derived)}\n"
-            f"  residual: {shown}"
-        )
+        super().__init__(_complaint(name, text(stated), text(derived), shown))
+
+    @classmethod
+    def of_texts(cls, name: str, stated: str, derived: str, residual: str) -> CertificationError:
+        """The same for expressions that are not SymPy's, given as they are shown."""
+        error = cls.__new__(cls)
+        error.residual = None
+        Exception.__init__(error, _complaint(name, stated, derived, residual))
+        return error
+
+
+def _complaint(name: str, stated: str, derived: str, residual: str) -> str:
+    return (
+        f"{name}: the statement does not follow.\n"
+        f"  stated:   {stated}\n"
+        f"  derived:  {derived}\n"
+        f"  residual: {residual}"
+    )
 
 
 def certify(statement: Certifiable, derived: Certifiable, *, name: str = "certify") -> None:
@@ -72,12 +84,28 @@ def certify(statement: Certifiable, derived: Certifiable, *, name: str = "certif
 
 
 @dataclass(frozen=True)
+class Line:
+    """One side of a line that SymPy does not hold, as it is shown in both notations."""
+
+    plain: str
+    typeset: str
+
+
+def _typeset(side: Basic | Line) -> str:
+    return side.typeset if isinstance(side, Line) else printing.latex(side)
+
+
+def _plain(side: Basic | Line) -> str:
+    return side.plain if isinstance(side, Line) else printing.text(side)
+
+
+@dataclass(frozen=True)
 class Step:
     """One line of a derivation.
 
     Attributes
     ----------
-    lhs, rhs : sympy.Basic
+    lhs, rhs : sympy.Basic or Line
         The two sides of the line.
     justification : str
         One sentence: why the line holds.
@@ -85,25 +113,33 @@ class Step:
         Name of the check that the line passed.
     """
 
-    lhs: Basic
-    rhs: Basic
+    lhs: Basic | Line
+    rhs: Basic | Line
     justification: str
     check: str
 
     @property
     def statement(self) -> Basic:
-        """The line as a SymPy equation."""
+        """The line as a SymPy equation.
+
+        Raises
+        ------
+        TypeError
+            If a side is no SymPy expression.
+        """
+        if isinstance(self.lhs, Line) or isinstance(self.rhs, Line):
+            raise TypeError("this line is written in arrays, which SymPy has no equation of")
         return Eq(self.lhs, self.rhs, evaluate=False)
 
     def latex(self) -> str:
         """Return the line as LaTeX, without its justification."""
-        return f"{printing.latex(self.lhs)} = {printing.latex(self.rhs)}"
+        return f"{_typeset(self.lhs)} = {_typeset(self.rhs)}"
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.latex()}$"
 
     def __str__(self) -> str:
-        equation = f"{printing.text(self.lhs)} = {printing.text(self.rhs)}"
+        equation = f"{_plain(self.lhs)} = {_plain(self.rhs)}"
         return f"{equation}\n    {self.justification} [checked: {self.check}]"
 
 
@@ -150,4 +186,8 @@ class Derivation:
         for value, instance in found.items():
             stated = rhs if value in (None, index) else rhs.subs(index, value)
             certify(stated, instance, name=because)
+        self.steps.append(Step(lhs, rhs, because, check))
+
+    def enter(self, lhs: Basic | Line, rhs: Basic | Line, because: str, *, check: str) -> None:
+        """Enter a line that was certified elsewhere, by the check that is named."""
         self.steps.append(Step(lhs, rhs, because, check))

@@ -5,42 +5,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from numbers import Integral, Rational, Real
-from typing import Protocol
+from typing import Any, overload
 
 from sympy import Expr, Float, Integer, MatrixExpr, Symbol
 from sympy import Rational as Fraction
 
 from flowsim._errors import InputError
+from flowsim.problems import DeepLinear, Identity, Parametrization
 from flowsim.symbolic.deep_linear import deep_linear_law, with_decimal_decay
 from flowsim.symbolic.law import EndToEnd
 from flowsim.symbolic.nodes import Chain, Layer
+from flowsim.symbolic.pushforward import PushforwardLaw, pushforward_law
 from flowsim.symbolic.words import MatrixPolynomial
 
 __all__ = ["derive"]
 
 
-class ProductNetwork(Protocol):
-    """What ``derive`` needs of a deep linear network."""
+@overload
+def derive(
+    parametrization: DeepLinear | Identity,
+    /,
+    *,
+    weight_decay: Expr | float = 0,
+    rates: Mapping[str, Expr | float] | None = None,
+) -> EndToEnd: ...
+@overload
+def derive(
+    parametrization: Parametrization,
+    /,
+    *,
+    weight_decay: Expr | float = 0,
+    rates: Mapping[str, Expr | float] | None = None,
+) -> EndToEnd | PushforwardLaw: ...
+def derive(
+    parametrization: Any,
+    /,
+    *,
+    weight_decay: Expr | float = 0,
+    rates: Mapping[str, Expr | float] | None = None,
+) -> EndToEnd | PushforwardLaw:
+    r"""Derive the law that w = φ(θ) follows when θ follows the negative gradient of a loss of w.
 
-    @property
-    def depth(self) -> int | str:
-        """The number of factors, or the name of a symbol for it."""
-
-    @property
-    def widths(self) -> tuple[int, ...] | None:
-        """Sizes of the layers, input first, or None."""
-
-    def __call__(self, factors: Sequence[MatrixExpr]) -> MatrixExpr:
-        """Multiply the factors, the first of them next to the input."""
-
-
-def derive(net: ProductNetwork, /, *, weight_decay: Expr | float = 0) -> EndToEnd:
-    r"""Derive the law of motion of a deep linear network under gradient flow.
-
-    Minimising :math:`L(W_N \cdots W_1) + \frac\lambda2 \sum_j \|W_j\|_F^2` by gradient flow on the
-    factors moves the product :math:`W = W_N \cdots W_1`; from a balanced start,
+    For any parametrization the law is :math:`\dot w = -J K J^\top \nabla L(w)` with
+    :math:`J = \partial\phi/\partial\theta` and the rates K of the factors, written in whole arrays:
+    a :class:`PushforwardLaw`. For a deep linear network more is known. Minimising
+    :math:`L(W_N \cdots W_1) + \frac\lambda2 \sum_j \|W_j\|_F^2` by gradient flow on the factors
+    moves the product :math:`W = W_N \cdots W_1`; from a balanced start,
 
     .. math::
 
@@ -52,23 +64,27 @@ def derive(net: ProductNetwork, /, *, weight_decay: Expr | float = 0) -> EndToEn
 
     Parameters
     ----------
-    net : DeepLinear
-        With ``depth`` (an integer, or a string that names a symbolic depth), ``widths`` (input
-        first, or None) and, for a depth that is a number, ``net(factors)``, the product.
+    parametrization : Parametrization
+        ``DeepLinear(widths)``, ``DeepLinear.of_depth("N")`` for a depth that is a symbol, another
+        family, or one of your own.
     weight_decay : sympy.Symbol, int or float
         :math:`\lambda \ge 0`; zero by default.
+    rates : mapping, optional
+        Rates by the names of factors, numbers or SymPy symbols; 1 where none is given.
 
     Returns
     -------
-    EndToEnd
-        With ``rhs``, ``hypotheses``, ``conserved``, ``steps``, ``latex()``.
+    EndToEnd or PushforwardLaw
+        With ``rhs``, ``hypotheses``, ``conserved``, ``steps``, ``latex()``; the first for a deep
+        linear network without rates, the second for everything else.
 
     Raises
     ------
     flowsim._errors.InputError
-        If ``net`` is no deep linear network, or the weight decay is negative or not a number.
+        If ``parametrization`` is none, its map cannot be written with symbols, or the weight decay
+        or a rate is negative or not a number.
     flowsim.symbolic.certify.CertificationError
-        If ``net(factors)`` is not the product of the factors.
+        If a line of the derivation does not hold.
 
     References
     ----------
@@ -81,15 +97,24 @@ def derive(net: ProductNetwork, /, *, weight_decay: Expr | float = 0) -> EndToEn
     dW/dt = -(W*W^T)^(1/2)*G - G*(W^T*W)^(1/2)
     >>> print(derive(DeepLinear((128, 1, 1))).text())
     dW/dt = -||W||*(G + Pr_W(G))
+    >>> from flowsim.problems import Parametrization
+    >>> print(derive(Parametrization.from_text("U @ U.T", {"U": (3, 2)})).text("factor_flow"))
+    dU/dt = -G @ U - G.T @ U
     """
-    if not (hasattr(net, "depth") and hasattr(net, "widths") and callable(net)):
-        raise InputError(
-            f"net: no law is known for a {type(net).__name__}; give a deep linear network, such as "
-            "DeepLinear((128, 1, 1)) or DeepLinear.of_depth('N'). For other losses, integrate the "
-            "gradient flow of a Problem, which needs no law."
-        )
-    depth = _depth(net.depth)
     number = _decay(weight_decay)
+    general = not isinstance(parametrization, DeepLinear | Identity)
+    if isinstance(parametrization, Parametrization) and (general or rates):
+        speed = _rates(parametrization, rates)
+        return pushforward_law(parametrization, weight_decay=number, rates=speed)
+    if not (hasattr(parametrization, "depth") and hasattr(parametrization, "widths")):
+        raise InputError(
+            f"net: no law is known for a {type(parametrization).__name__}; give a parametrization, "
+            "such as DeepLinear((128, 1, 1)), DeepLinear.of_depth('N') or "
+            "Parametrization.from_function(f, shapes). The gradient flow of a Problem is "
+            "integrated without a law."
+        )
+    net = parametrization
+    depth = _depth(net.depth)
     product = _product(net, depth)
     outputs = None if net.widths is None else int(net.widths[-1])
     if isinstance(number, Float):
@@ -110,7 +135,7 @@ def _depth(depth: object) -> Expr:
     )
 
 
-def _decay(value: object) -> Expr:
+def _decay(value: object, name: str = "weight_decay") -> Expr:
     if isinstance(value, Expr) and not value.is_negative and value.is_commutative:
         return value
     if isinstance(value, Real) and not isinstance(value, bool | Expr) and float(value) >= 0:
@@ -120,12 +145,24 @@ def _decay(value: object) -> Expr:
             return Integer(0)
         if math.isfinite(value):
             return Float(float(value))
-    raise InputError(
-        f"weight_decay: expected a finite number >= 0, or a SymPy symbol; got {value!r}"
-    )
+    raise InputError(f"{name}: expected a finite number >= 0, or a SymPy symbol; got {value!r}")
 
 
-def _product(net: ProductNetwork, depth: Expr) -> MatrixExpr:
+def _rates(
+    parametrization: Parametrization, rates: Mapping[str, Expr | float] | None
+) -> dict[str, Expr]:
+    checked = {}
+    for name, rate in (rates or {}).items():
+        if name not in parametrization.names:
+            known = ", ".join(parametrization.names)
+            raise InputError(f"rates names {name!r}; the factors are {known}.")
+        checked[name] = _decay(rate, f"rates[{name!r}]")
+        if checked[name].is_zero:
+            raise InputError(f"rates[{name!r}] is 0; rates are positive.")
+    return checked
+
+
+def _product(net: DeepLinear | Identity, depth: Expr) -> MatrixExpr:
     if not isinstance(depth, Integer):
         # The product of an unknown number of factors cannot be computed, only named.
         return Chain(depth, 1)

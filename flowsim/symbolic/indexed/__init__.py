@@ -1,0 +1,20 @@
+"""Maps of any kind in index notation: derivatives, laws, and how they are written."""
+
+from flowsim.symbolic.indexed.arrays import SymbolicArray, as_array
+from flowsim.symbolic.indexed.calculus import beside, differential, gradient, inner_product
+from flowsim.symbolic.indexed.notation import latex, text
+from flowsim.symbolic.indexed.tensor import CHANGE, GRADIENT, Tensor
+
+__all__ = [
+    "CHANGE",
+    "GRADIENT",
+    "SymbolicArray",
+    "Tensor",
+    "as_array",
+    "beside",
+    "differential",
+    "gradient",
+    "inner_product",
+    "latex",
+    "text",
+]

@@ -1,0 +1,343 @@
+r"""The law of any parametrization, from the loss and the chain rule, over whole arrays.
+
+With :math:`w = \phi(\theta)`, :math:`G = \nabla L(w)` and J the derivative of :math:`\phi`, the
+factors follow :math:`\dot\theta = -K (J^\top G + \lambda\theta)`, K being their rates, so that
+
+.. math:: \dot w = -J K J^\top G - \lambda J K \theta .
+
+It holds from any start, and speaks of the factors: whether it can be written in w alone is another
+question (:mod:`flowsim.symbolic.closure`).
+"""
+
+# SymPy is not typed, and what is inferred of its constructors is wrong.
+# pyright: reportArgumentType=false
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sympy import Expr, Poly, S, Symbol
+
+from flowsim._errors import InputError
+from flowsim.problems import Parametrization
+from flowsim.symbolic.certify import CertificationError, Derivation, Line, Step
+from flowsim.symbolic.indexed import (
+    CHANGE,
+    GRADIENT,
+    SymbolicArray,
+    Tensor,
+    as_array,
+    beside,
+    differential,
+    gradient,
+    inner_product,
+    latex,
+    text,
+)
+from flowsim.symbolic.indexed.tensor import Term, fresh, matched, product
+
+if TYPE_CHECKING:
+    from flowsim.symbolic.closure import Closure
+    from flowsim.symbolic.conservation import ConservationLaws
+    from flowsim.symbolic.mirror import MirrorVerdict
+
+__all__ = ["PushforwardLaw", "pushforward_law"]
+
+FORMS = ("rhs", "map", "factor_flow", "preconditioner")
+
+
+@dataclass(frozen=True, eq=False)
+class PushforwardLaw:
+    r"""The law of motion of :math:`w = \phi(\theta)` when the factors follow the gradient.
+
+    Attributes
+    ----------
+    parent
+        The parametrization.
+    weight_decay
+        :math:`\lambda`.
+    rates
+        The rate of each factor by name, 1 where none was given.
+    map
+        :math:`\phi`.
+    gradients
+        :math:`\nabla_X L(\phi(\theta))` for each factor X, in the factors and G.
+    factor_flow
+        :math:`\dot X` for each factor.
+    rhs
+        :math:`\dot w`.
+    preconditioner
+        :math:`P = J K J^\top`, the axes of w first, then those of G: without decay
+        :math:`\dot w = -P\,G`.
+    steps
+        The derivation; each line was certified when it was entered.
+    """
+
+    parent: Parametrization
+    weight_decay: Expr
+    rates: Mapping[str, Expr]
+    map: Tensor
+    gradients: Mapping[str, Tensor]
+    factor_flow: Mapping[str, Tensor]
+    rhs: Tensor
+    preconditioner: Tensor
+    steps: tuple[Step, ...]
+
+    #: The law presumes nothing of the start.
+    hypotheses = ()
+
+    @cached_property
+    def conservation(self) -> ConservationLaws:
+        """What the flow conserves, for every loss; searched for when first asked."""
+        from flowsim.symbolic.conservation import conservation_laws
+
+        return conservation_laws(
+            self.parent, weight_decay=self.weight_decay, rates=dict(self.rates)
+        )
+
+    @property
+    def conserved(self) -> tuple[Any, ...]:
+        """The conserved quantities that were found."""
+        return self.conservation.laws
+
+    @cached_property
+    def closure(self) -> Closure:
+        """Whether the motion of w can be written in w alone; decided when first asked."""
+        from flowsim.symbolic.closure import closure
+
+        return closure(self.parent)
+
+    @cached_property
+    def mirror(self) -> MirrorVerdict:
+        """Whether it is a mirror flow; decided when first asked."""
+        from flowsim.symbolic.mirror import mirror
+
+        return mirror(self.parent)
+
+    def text(self, form: str = "rhs") -> str:
+        """Return the law as plain text.
+
+        Parameters
+        ----------
+        form : {"rhs", "map", "factor_flow", "preconditioner"}
+            Which part of it; ``"factor_flow"`` has a line for each factor.
+        """
+        return "\n".join(f"{left} = {right}" for left, right in self._lines(form, text, _plain))
+
+    def latex(self, form: str = "rhs") -> str:
+        """Return the law as LaTeX; forms as for :meth:`text`."""
+        lines = [f"{left} = {right}" for left, right in self._lines(form, latex, _typeset)]
+        return " \\\\\n".join(lines)
+
+    def _lines(self, form: str, write: Any, name: Any) -> list[tuple[str, str]]:
+        if form not in FORMS:
+            raise InputError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
+        if form == "factor_flow":
+            return [(name("velocity", n), write(flow)) for n, flow in self.factor_flow.items()]
+        expression = {"rhs": self.rhs, "map": self.map, "preconditioner": self.preconditioner}
+        return [(name(form, "w"), write(expression[form]))]
+
+    def lower(self, loss: object, *, backend: str = "jax", strategy: str = "auto") -> Any:
+        """Turn the law into a numeric vector field for a loss; its state is the factors.
+
+        Parameters
+        ----------
+        loss
+            A loss on the end-to-end value.
+        backend : {"jax", "numpy"}
+            Where it is evaluated.
+        strategy : {"auto", "factors"}
+            The law speaks of the factors, so that they are what is integrated.
+        """
+        from flowsim.lowering import lower_pushforward
+
+        return lower_pushforward(self, loss, backend=backend, strategy=strategy)
+
+    def _repr_latex_(self) -> str:
+        lines = [self.latex("map"), *self.latex("factor_flow").split(" \\\\\n"), self.latex()]
+        body = " \\\\[4pt]\n".join("& " + line for line in lines)
+        return f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$"
+
+    def __str__(self) -> str:
+        flows = "\n".join(f"  {line}" for line in self.text("factor_flow").split("\n"))
+        lines = [
+            f"Law of {self.text('map')}, with G = grad L(w)",
+            "",
+            f"  {self.text()}",
+            "",
+            "from any start, the factors following",
+            flows,
+        ]
+        if len(self.map.axes) <= 2:
+            vec = "" if len(self.map.axes) < 2 else "vec "
+            lines += ["", f"that is {vec}dw/dt = -P {vec}G with"]
+            lines += [f"  {self.text('preconditioner')}"]
+        lines += [f"  where {kink}" for kink in self.parent.kinks]
+        return "\n".join(lines)
+
+
+def pushforward_law(
+    parametrization: Parametrization,
+    *,
+    weight_decay: Expr = S.Zero,
+    rates: Mapping[str, Expr] | None = None,
+) -> PushforwardLaw:
+    """Derive the law of a parametrization; see :class:`PushforwardLaw`.
+
+    Raises
+    ------
+    flowsim._errors.InputError
+        If the map cannot be written with symbols.
+    flowsim.symbolic.certify.CertificationError
+        If a line of the derivation does not hold.
+    """
+    names = parametrization.names
+    speed = {name: S.One for name in names} | dict(rates or {})
+    X = {n: Tensor.variable(n, s) for n, s in zip(names, parametrization.shapes, strict=True)}
+    value = parametrization([SymbolicArray(x) for x in X.values()])
+    phi = as_array(value).tensor
+    G = Tensor.variable(GRADIENT, phi.shape)
+    proof = Derivation()
+    proof.enter(_line("w"), _side(phi), "The parametrization.", check="its function on symbols")
+
+    changes = {n: Tensor.variable(CHANGE + n, x.shape) for n, x in X.items()}
+    dphi = differential(phi, changes)
+    check = _check_differential(parametrization, X, changes, dphi)
+    proof.enter(_line("dw", r"\mathrm{d} w"), _side(dphi), "Product rule.", check=check)
+
+    gradients = {n: gradient(phi, G, x) for n, x in X.items()}
+    paired = [inner_product(gradients[n], changes[n]) for n in names]
+    total = paired[0]
+    for pair in paired[1:]:
+        total = total + pair
+    _same(inner_product(G, dphi), total, "chain rule")
+    for n in names:
+        proof.enter(
+            Line(f"dL/d{n}", rf"\nabla_{{{_name(n)}}} L"),
+            _side(gradients[n]),
+            "Chain rule: dL = <G, dw> is the sum of the <dL/dX, dX>, for all dX.",
+            check="the two sides of it, in normal form",
+        )
+    flow = {n: (-gradients[n] - X[n].scaled(weight_decay)).scaled(speed[n]) for n in names}
+    for n in names:
+        proof.enter(
+            Line(f"d{n}/dt", _typeset("velocity", n)),
+            _side(flow[n]),
+            "Gradient flow" + (" of the loss with weight decay." if weight_decay != 0 else "."),
+            check="the line above",
+        )
+    rhs = differential(phi, flow)
+    jacobians = {n: beside(dphi, CHANGE + n) for n in names if CHANGE + n in dphi.variables()}
+    P = _preconditioner(jacobians, speed, len(phi.axes))
+    decayed = differential(phi, {n: X[n].scaled(-weight_decay * speed[n]) for n in names})
+    _same(rhs, decayed - _applied(P, G), "pushforward")
+    proof.enter(
+        Line("dw/dt", r"\dot{w}"),
+        _side(rhs),
+        "The product rule again, with the velocities of the factors for their differentials.",
+        check="against -J K J^T G, J read off dw",
+    )
+    return PushforwardLaw(
+        parent=parametrization,
+        weight_decay=weight_decay,
+        rates=speed,
+        map=phi,
+        gradients=gradients,
+        factor_flow=flow,
+        rhs=rhs,
+        preconditioner=P,
+        steps=tuple(proof.steps),
+    )
+
+
+def _preconditioner(jacobians: Mapping[str, Tensor], speed: Mapping[str, Expr], k: int) -> Tensor:
+    """The sum of J K J^T over the factors, the axes of w and then those of G."""
+    total: Tensor | None = None
+    for name, J in jacobians.items():
+        axes, left = J.opened()
+        copy = tuple(tuple(fresh(i.size) for i in axis) for axis in axes[:k])
+        right = J.placed((*copy, *axes[k:]))
+        summed = frozenset(i for axis in axes[k:] for i in axis)
+        pairs = [
+            (c * speed[name], Term(t.factors, t.sums | summed)) for c, t in product(left, right)
+        ]
+        part = Tensor((*axes[:k], *copy), pairs)
+        total = part if total is None else total + part
+    if total is None:
+        raise InputError("the map does not depend on its factors.")
+    return total
+
+
+def _applied(P: Tensor, G: Tensor) -> Tensor:
+    """P G."""
+    k = len(P.axes) // 2
+    axes, terms = P.opened()
+    placed = G.opened()
+    substitution = matched(placed[0], axes[k:])
+    moved = [(c, t.moved(substitution)) for c, t in placed[1]]
+    summed = frozenset(i for axis in axes[k:] for i in axis)
+    pairs = [(c, Term(t.factors, t.sums | summed)) for c, t in product(terms, moved)]
+    return Tensor(axes[:k], pairs)
+
+
+def _check_differential(
+    parametrization: Parametrization,
+    X: Mapping[str, Tensor],
+    changes: Mapping[str, Tensor],
+    dphi: Tensor,
+) -> str:
+    """Compare the differential with the map itself at factors moved by epsilon times a change."""
+    e = Symbol("epsilon")
+    moved = [SymbolicArray(x + changes[n].scaled(e)) for n, x in X.items()]
+    try:
+        value = as_array(parametrization(moved)).tensor
+    except InputError:
+        value = None
+    if value is not None and all(_is_polynomial(term) for term in value.terms):
+        linear = [(Poly(c, e).coeff_monomial(e), t) for t, c in value.terms.items()]
+        _same(Tensor(value.axes, linear), dphi, "differential")
+        return "the map at moved factors, to first order"
+    return "by the derivatives of its functions; finite differences when it is lowered"
+
+
+def _is_polynomial(term: Term) -> bool:
+    return all(f.power.is_integer and f.power.is_positive for f in term.factors) and not any(
+        hasattr(f.atom, "inner") for f in term.factors
+    )
+
+
+def _same(stated: Tensor, derived: Tensor, name: str) -> None:
+    residual = stated - derived
+    if not residual.is_zero:
+        raise CertificationError.of_texts(name, text(stated), text(derived), text(residual))
+
+
+def _line(plain: str, typeset: str = "") -> Line:
+    return Line(plain, typeset or plain)
+
+
+def _side(tensor: Tensor) -> Line:
+    return Line(text(tensor), latex(tensor))
+
+
+def _name(name: str) -> str:
+    variable = Tensor.variable(name, ())
+    return latex(variable)
+
+
+def _plain(kind: str, name: str) -> str:
+    return {
+        "rhs": "dw/dt", "map": "w", "velocity": f"d{name}/dt", "preconditioner": "P"
+    }[kind]  # fmt: skip
+
+
+def _typeset(kind: str, name: str) -> str:
+    head, underscore, index = _name(name).partition("_")
+    return {
+        "rhs": r"\dot{w}",
+        "map": "w",
+        "velocity": rf"\dot{{{head}}}{underscore}{index}",
+        "preconditioner": "P",
+    }[kind]
