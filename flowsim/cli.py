@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from flowsim._errors import DatasetError, FlowsimError, InputError
-from flowsim.studies.registry import STUDIES
+from flowsim.studies.registry import LAWS, STUDIES
 
 if TYPE_CHECKING:
     from flowsim.studies.registry import Outcome, Study
 
 OK, FAILED, USAGE, EARLY, INTERRUPTED = 0, 1, 2, 3, 130
-LAWS = {"deep-linear": "W = W_N ... W_1, the product of N matrices"}
 SHELLS = ("bash", "zsh", "fish")
 
 _EPILOG = """\
@@ -59,6 +58,27 @@ class Name(click.ParamType):
         return [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
 
 
+class Law(Name):
+    """A family's name, or anything else, which is then a formula."""
+
+    name = "law"
+
+    def __init__(self) -> None:
+        super().__init__("law", LAWS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return a name or a formula; a name that is nearly one of the families' is answered."""
+        looks_named = str(value).replace("-", "").isalpha() and len(str(value)) > 3
+        near = difflib.get_close_matches(str(value), self.names, n=1, cutoff=0.6)
+        return super().convert(value, param, ctx) if looks_named and near else str(value)
+
+
+def _families() -> str:
+    """The families built in, for the help of `derive`."""
+    width = max(map(len, LAWS))
+    return "\b\nFamilies:\n" + "\n".join(f"  {n:{width}}  {what}" for n, what in LAWS.items())
+
+
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="flowsim", prog_name="flowsim")
 def cli() -> None:
@@ -79,21 +99,74 @@ def list_studies() -> None:
     Console(highlight=False).print(table)
 
 
-@cli.command()
-@click.argument("law", type=Name("law", LAWS))
-@click.option("--depth", required=True, metavar="N", help="Number of matrices, or N for a symbol.")
+@cli.command(epilog=_families())
+@click.argument("law", metavar="FORMULA|FAMILY", type=Law())
+@click.option("--shape", metavar="'u:3, U:3x2'", help="Shapes of the factors of a formula.")
+@click.option("--depth", metavar="N", help="Depth of a family; deep-linear takes N for a symbol.")
+@click.option(
+    "--size", "sizes", multiple=True, metavar="KEY=VALUE",
+    help="A size of a family, such as d=3 or widths=2,3,1.",
+)  # fmt: skip
 @click.option(
     "--output", type=click.Choice(["any", "single"]), default="any", show_default=True,
-    help="Whether there are any number of outputs or a single one.",
+    help="Whether a deep linear network has any number of outputs or a single one.",
 )  # fmt: skip
 @click.option("--decay", is_flag=True, help="With weight decay lambda on the factors.")
+@click.option("--laws", is_flag=True, help="Search for what is conserved, for every loss.")
+@click.option("--closure", is_flag=True, help="Decide whether w moves by a law of its own.")
+@click.option("--mirror", is_flag=True, help="Decide whether it is a mirror flow.")
 @click.option("--latex", is_flag=True, help="Print LaTeX instead of plain text.")
-def derive(law: str, depth: str, output: str, decay: bool, latex: bool) -> None:
-    """Derive a law of motion and print it with its hypotheses and its derivation."""
-    from flowsim.studies import laws
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write a page with the formulas typeset, as well.",
+)  # fmt: skip
+def derive(
+    law: str,
+    shape: str | None,
+    depth: str | None,
+    sizes: tuple[str, ...],
+    output: str,
+    decay: bool,
+    laws: bool,
+    closure: bool,
+    mirror: bool,
+    latex: bool,
+    html: Path | None,
+) -> None:
+    """Derive a law of motion and print it with its derivation.
 
-    derived = laws.derive_deep_linear(depth, single=output == "single", decay=decay)
-    click.echo(laws.latex_page(derived, output) if latex else laws.text_page(derived, output))
+    FORMULA is a parametrization in text, such as 'U @ diag(s) @ V.T', with the shapes of its
+    factors in --shape; FAMILY is one that is built in.
+    """
+    from flowsim.reporting import derivation
+    from flowsim.studies.laws import derive_family, derive_text
+
+    single = output == "single"
+    if law in LAWS:
+        pairs = dict(_pair(size) for size in sizes)
+        if shape is not None:
+            raise click.UsageError(f"--shape is for formulas; {law} takes --size KEY=VALUE.")
+        found = derive_family(law, depth=depth, sizes=pairs, single=single, decay=decay)
+    else:
+        if depth is not None or sizes or single:
+            raise click.UsageError("A formula takes --shape, not --depth, --size or --output.")
+        found = derive_text(law, shape, decay=decay)
+    sections = derivation.law_sections(
+        found, laws=laws, closes=closure, mirrors=mirror, single=single
+    )
+    page = derivation.latex_page if latex else derivation.text_page
+    click.echo(page(sections))
+    if html is not None:
+        _writable(html.parent)
+        derivation.write_law_page(sections, html, title=f"The law of {law}")
+        click.echo(f"\npage    {html}")
+
+
+def _pair(size: str) -> tuple[str, str]:
+    key, equals, value = size.partition("=")
+    if not equals:
+        raise click.UsageError(f"--size {size}: write KEY=VALUE, such as d=3.")
+    return key.strip(), value.replace(" ", "")
 
 
 @cli.command()

@@ -106,3 +106,17 @@ STUDIES: dict[str, Study] = {
         ),
     )
 }
+
+#: The families that `flowsim derive` knows by name.
+LAWS: dict[str, str] = {
+    "deep-linear": "W = W_N ... W_1, the product of N matrices; --depth N",
+    "two-layer": "W = W2 W1; widths=2,2,2",
+    "scaled-vector": "w = w1 w2, a vector times a number; d=2",
+    "diagonal": "w = u^N - v^N, entry by entry; d=1, depth=2",
+    "diagonal-product": "w = w1 ... wN, entry by entry; d=1, depth=2",
+    "weight-normalized": "w = g v/||v||; d=3",
+    "symmetric": "W = U U^T; n=2, r=2",
+    "cp": "a tensor, the sum of outer products; dims=2,2,2, rank=2",
+    "hierarchical-tucker": "a tensor along a binary tree; dims=2,2,2,2, rank=1",
+    "relu-paths": "the path products of a ReLU network; widths=2,2,1",
+}

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from flowsim import cli
-from flowsim.studies.registry import STUDIES, Study
+from flowsim.studies.laws import FAMILIES
+from flowsim.studies.registry import LAWS, STUDIES, Study
 
 
 def call(capsys, *arguments):
@@ -55,7 +56,7 @@ def test_a_law_is_printed_with_what_it_presumes_and_conserves(capsys):
     code, out, _ = call(capsys, "derive", "deep-linear", "--depth", "3", "--output", "single")
     assert code == 0
     assert "dW/dt = -||W||^(4/3)*(G + 2*Pr_W(G))" in out
-    for told in ("balanced:", "single output:", "conserved", "Derivation", "checked"):
+    for told in ("balanced:", "single output:", "Conserved", "Derivation", "check"):
         assert told in out
 
 
@@ -78,6 +79,41 @@ def test_a_law_as_latex(capsys):
     assert r"\nabla L" in out
 
 
+def test_a_formula_is_derived_with_all_that_is_asked_for(capsys, tmp_path):
+    page = tmp_path / "new" / "law.html"
+    code, out, _ = call(
+        capsys, "derive", "u**2 * v", "--shape", "u:(), v:()",
+        "--laws", "--closure", "--mirror", "--html", str(page),
+    )  # fmt: skip
+    assert code == 0
+    assert "dw/dt = -4 * u**2 * v**2 * G - u**4 * G" in out
+    for told in ("Conserved", "Can it be written in w alone?", "mirror flow: yes", "Derivation"):
+        assert told in out
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<math") > 8
+    assert "http" not in html.replace("http://www.w3.org", "")
+
+
+def test_a_formula_as_latex_is_balanced(capsys):
+    arguments = ("derive", "U @ diag(s) @ V.T", "--shape", "U:3x2, s:2, V:4x2", "--latex")
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    assert out.count(r"\left") == out.count(r"\right")
+    assert out.count("{") == out.count("}")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_derived_by_its_name(capsys, family):
+    depth = ("--depth", "2") if family == "deep-linear" else ()
+    code, out, _ = call(capsys, "derive", family, *depth)
+    assert code == 0
+    assert "/dt = " in out
+
+
+def test_the_names_that_help_lists_are_the_families():
+    assert set(LAWS) == set(FAMILIES)
+
+
 # --- wrong input ----------------------------------------------------------------------------------
 
 
@@ -88,7 +124,18 @@ def test_a_law_as_latex(capsys):
         (("derive", "deep-linaer", "--depth", "2"), "Did you mean 'deep-linear'?"),
         (("derive", "deep-linear", "--depth", "0"), "--depth is '0'"),
         (("derive", "deep-linear", "--depth", "__import__('os')"), "--depth is"),
-        (("derive", "deep-linear"), "Missing option '--depth'"),
+        (("derive", "deep-linear"), "--depth is missing"),
+        (("derive", "u**2 * v"), "--shape is missing"),
+        (("derive", "u**2 * x", "--shape", "u:2, v:2"), "x"),
+        (("derive", "u.real", "--shape", "u:2"), "character"),
+        (("derive", "u**2 * v", "--shape", "u:2, v:3"), "(3,)"),
+        (("derive", "u**2 * v", "--shape", "u:2, v:2", "--depth", "3"), "takes --shape"),
+        (("derive", "diagonal", "--shape", "u:2"), "--shape is for formulas"),
+        (("derive", "diagonal", "--size", "dpeth=3"), "Did you mean 'depth'?"),
+        (("derive", "diagonal", "--size", "depth"), "write KEY=VALUE"),
+        (("derive", "diagonal", "--size", "depth=2,3"), "one whole number"),
+        (("derive", "cp", "--size", "dims=2,x"), "whole numbers parted by commas"),
+        (("derive", "cp", "--depth", "2"), "cp has no depth"),
         (("run", "gas-ethanol", "--steps", "0"), "--steps"),
         (("run", "gas-ethanol", "--steps", "many"), "--steps"),
         (("rnu",), "No such command"),

@@ -1,0 +1,220 @@
+"""A derived law as a page to be read: in the terminal, as LaTeX, or typeset in HTML.
+
+One list of sections is made of a law; the three pages only spell it differently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowsim.reporting.blocks import Formula, Page, Paragraph, Part, Section
+from flowsim.reporting.html import write_page
+from flowsim.symbolic import EndToEnd, PushforwardLaw, printing
+
+if TYPE_CHECKING:
+    from flowsim.symbolic.closure import Closure
+    from flowsim.symbolic.conservation import ConservationLaws
+    from flowsim.symbolic.mirror import MirrorVerdict
+
+__all__ = ["LawSection", "Shown", "latex_page", "law_sections", "text_page", "write_law_page"]
+
+Law = EndToEnd | PushforwardLaw
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A formula in both notations, with what it is or why it holds."""
+
+    text: str
+    latex: str
+    why: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LawSection:
+    """A part of a derivation: a heading, sentences, and formulas."""
+
+    title: str
+    prose: tuple[str, ...] = ()
+    formulas: tuple[Shown, ...] = ()
+    numbered: bool = False
+
+
+def law_sections(
+    law: Law,
+    *,
+    laws: bool = False,
+    closes: bool = False,
+    mirrors: bool = False,
+    single: bool = False,
+) -> tuple[LawSection, ...]:
+    """What is known of a law, in the order in which it is read.
+
+    Parameters
+    ----------
+    law
+        A derived law.
+    laws, closes, mirrors
+        Whether to search for what is conserved, to decide whether the motion closes, and whether
+        it is a mirror flow; each at the sizes of the parametrization.
+    single
+        Whether to show the form for a single output of a law that does not have it anyway.
+    """
+    general = isinstance(law, PushforwardLaw)
+    sections = list(_of_map(law) if general else _of_network(law, single))
+    par = law.parent
+    # Each searches at the sizes of the parametrization, and is loaded only where it is asked for.
+    if laws:
+        from flowsim.symbolic.conservation import conservation_laws
+
+        sections.append(_conserved(conservation_laws(par)))
+    if closes:
+        from flowsim.symbolic.closure import closure
+
+        sections.append(_closed(closure(par)))
+    if mirrors:
+        from flowsim.symbolic.mirror import mirror
+
+        sections.append(_mirrored(mirror(par)))
+    steps = tuple(
+        Shown(str(step).split("\n")[0], step.latex(), f"{step.justification} [{step.check}]")
+        for step in law.steps
+    )
+    sections.append(
+        LawSection(
+            "Derivation",
+            ("From the chain rule; in brackets the check that each line passed as it was made.",),
+            steps,
+            numbered=True,
+        )
+    )
+    return tuple(sections)
+
+
+def _of_map(law: PushforwardLaw) -> Iterator[LawSection]:
+    """The sections of the law of any parametrization."""
+    names = ", ".join(
+        f"{name} {_size(shape)}"
+        for name, shape in zip(law.parent.names, law.parent.shapes, strict=True)
+    )
+    setting = f"G = grad L(w) for any loss L; the factors are {names}."
+    yield LawSection("Parametrization", (setting,), (_form(law, "map"),))
+    yield LawSection("How w moves, from any start", (), (_form(law, "rhs"),))
+    flows = zip(
+        law.text("factor_flow").split("\n"), law.latex("factor_flow").split(" \\\\\n"), strict=True
+    )
+    yield LawSection("The factors follow", (), tuple(Shown(t, x) for t, x in flows))
+    kinks = tuple(f"{kink}." for kink in law.parent.kinks)
+    stacked = "" if len(law.map.axes) < 2 else " for columns stacked"
+    meaning = f"dw/dt = -P G{stacked}" + (", without the decay." if law.weight_decay != 0 else ".")
+    yield LawSection("Preconditioner", (meaning, *kinks), (_form(law, "preconditioner"),))
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "(a number)" if not shape else f"of shape {shape}"
+
+
+def _of_network(law: EndToEnd, single: bool) -> Iterator[LawSection]:
+    """The sections of the law of a deep linear network."""
+    depth = printing.text(law.depth)
+    product = f"W = W_{depth}*...*W_1" if law.depth != 1 else "W is the one factor"
+    yield LawSection(
+        "End-to-end law", (f"{product}, with G = grad L(W) for any loss L.",), (_form(law, "rhs"),)
+    )
+    if single and law.outputs != 1:
+        yield LawSection("With a single output, W a row", (), (_form(law, "single_output"),))
+    if law.hypotheses:
+        presumed = tuple(
+            Shown(f"{h.name}: {h.statement_text}", rf"\text{{{h.name}: }} {h.statement_latex}")
+            for h in law.hypotheses
+        )
+        yield LawSection("Holds where the start is", (), presumed)
+        yield LawSection("From any start", (), (_form(law, "general"),))
+    yield LawSection("The factors follow", (), (_form(law, "factor_flow"),))
+    for quantity in law.conserved:
+        decays = quantity.rate != 0
+        said = f"decays as {printing.text(quantity.decay)}" if decays else "constant"
+        shown = printing.latex(quantity.expression)
+        right = printing.latex(quantity.decay) if decays else r"\text{const}"
+        yield LawSection(
+            f"Conserved ({quantity.name}), for 1 <= {law.index} < {depth}",
+            (),
+            (Shown(f"{printing.text(quantity.expression)}: {said}", rf"{shown} \propto {right}"),),
+        )
+    yield LawSection("Descent, with step size eta", (), (_form(law, "descent_rule"),))
+
+
+def _form(law: Law, form: str) -> Shown:
+    return Shown(law.text(form), law.latex(form))
+
+
+def _conserved(found: ConservationLaws) -> LawSection:
+    lines = tuple(Shown(str(law), rf"{law.latex()} = \text{{const}}", law.kind) for law in found)
+    return LawSection("Conserved, for every loss", tuple(found.explain().split("\n")), lines)
+
+
+def _closed(found: Closure) -> LawSection:
+    prose = tuple(line.strip() for line in str(found).split("\n") if line.strip())
+    typeset = found.latex()
+    return LawSection(
+        "Can it be written in w alone?", prose, (Shown("", typeset),) if typeset else ()
+    )
+
+
+def _mirrored(found: MirrorVerdict) -> LawSection:
+    prose = tuple(line.strip() for line in str(found).split("\n"))
+    steps = tuple(
+        Shown(str(s).split("\n")[0], s.latex(), f"{s.justification} [{s.check}]")
+        for s in found.steps
+    )
+    return LawSection("Is it a mirror flow?", prose, steps)
+
+
+# -- three ways to spell it -----------------------------------------------------------------------
+
+
+def text_page(sections: tuple[LawSection, ...]) -> str:
+    """The sections as lines of plain text."""
+    lines: list[str] = []
+    for section in sections:
+        lines += ["", section.title, *(f"  {sentence}" for sentence in section.prose)]
+        for n, shown in enumerate(section.formulas, 1):
+            number = f"{n:3}. " if section.numbered else "  "
+            lines += [""] if section.numbered else []
+            lines += [f"{number}{shown.text}"] if shown.text else []
+            if shown.why:
+                lines.append(" " * (5 if section.numbered else 6) + shown.why)
+    return "\n".join(lines[1:])
+
+
+def latex_page(sections: tuple[LawSection, ...]) -> str:
+    """The formulas as LaTeX, one display."""
+    lines = [
+        rf"\text{{{section.title}}} && {shown.latex}" if n == 0 else f"&& {shown.latex}"
+        for section in sections
+        for n, shown in enumerate(section.formulas)
+        if shown.latex
+    ]
+    joined = " \\\\\n".join(lines)
+    return f"\\begin{{aligned}}\n{joined}\n\\end{{aligned}}"
+
+
+def write_law_page(
+    sections: tuple[LawSection, ...], path: str | os.PathLike[str], *, title: str
+) -> Path:
+    """The sections as one HTML file, typeset; return its path."""
+    main = next(s for s in sections if s.formulas and s.title != "Parametrization")
+    answer = f"{main.title}: `{main.formulas[0].text}`"
+    return write_page(Page(title, answer, tuple(_section(s) for s in sections)), path)
+
+
+def _section(section: LawSection) -> Section:
+    parts: list[Part] = [Paragraph(sentence) for sentence in section.prose]
+    for n, shown in enumerate(section.formulas, 1):
+        caption = f"{n}. {shown.why}" if section.numbered else shown.why
+        parts += [Formula(shown.latex, caption)] if shown.latex else []
+    return Section(section.title, tuple(parts))
