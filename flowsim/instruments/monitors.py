@@ -1,0 +1,176 @@
+"""Conserved quantities along a run: their values, and how far they drift.
+
+What gradient flow conserves exactly a numerical solution conserves up to its error; so the drift is
+an estimate of the error of an integration that costs nothing, and a measure of how far a descent is
+from its flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowsim._checks import check_array
+from flowsim._errors import InputError
+from flowsim._types import FloatArray
+from flowsim.symbolic.conservation import ConservationLaw, ConservationLaws
+
+if TYPE_CHECKING:
+    from flowsim.trajectory import Trajectory
+
+__all__ = ["Drift", "Monitor", "drift"]
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    r"""The values of conservation laws along a run.
+
+    Attributes
+    ----------
+    ts
+        Times of the records, shape (T,).
+    values
+        From a law's name to its values, shape (T,).
+    deviations
+        From a law's name to :math:`h(t) - h(t_0)\,e^{\mathrm{rate}\,(t - t_0)}`, shape (T,): what
+        is not as the law says.
+    scales
+        From a law's name to its natural scale, the sum of the absolute values of its terms at the
+        start. A law may be 0 there; its rounding errors are not.
+    """
+
+    ts: FloatArray
+    values: dict[str, FloatArray]
+    deviations: dict[str, FloatArray] = field(repr=False)
+    scales: dict[str, float] = field(repr=False)
+
+    @property
+    def absolute(self) -> dict[str, float]:
+        """From a law's name to its largest deviation."""
+        return {name: float(np.abs(d).max()) for name, d in self.deviations.items()}
+
+    @property
+    def relative(self) -> dict[str, float]:
+        """From a law's name to its largest deviation, relative to its scale."""
+        return {name: value / self.scales[name] for name, value in self.absolute.items()}
+
+    @property
+    def drift(self) -> float:
+        """The largest relative deviation of any law at any time."""
+        return max(self.relative.values())
+
+    def to_xarray(self) -> Any:
+        """Values and deviations as an xarray Dataset on the dimensions ``law`` and ``t``."""
+        import xarray as xr
+
+        names = list(self.values)
+        return xr.Dataset(
+            {
+                "value": (("law", "t"), np.stack([self.values[n] for n in names])),
+                "deviation": (("law", "t"), np.stack([self.deviations[n] for n in names])),
+                "scale": ("law", np.array([self.scales[n] for n in names])),
+            },
+            coords={"law": names, "t": self.ts},
+        )
+
+    def __str__(self) -> str:
+        worst = max(self.relative, key=lambda name: self.relative[name])
+        return (
+            f"{len(self.values)} laws at {len(self.ts)} times: relative drift {self.drift:.2g}, "
+            f"the largest in {worst}"
+        )
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Laws to be watched; call it with times and the states recorded at them.
+
+    Attributes
+    ----------
+    laws
+        Those of :func:`flowsim.symbolic.conservation.conservation_laws`, or some of them.
+    """
+
+    laws: tuple[ConservationLaw, ...]
+
+    def __call__(self, ts: Any, states: Any) -> Drift:
+        """Evaluate the laws.
+
+        Parameters
+        ----------
+        ts
+            Times, shape (T,).
+        states
+            The factors in order, each with a leading axis of length T.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to watch or nothing recorded, the shapes do not fit, or a law is not
+            finite at one of the states.
+        """
+        times = check_array("ts", ts, ndim=1).astype(np.float64)
+        if not times.size:
+            raise InputError("ts is empty; a drift needs at least one record.")
+        values, deviations, scales = {}, {}, {}
+        for law in self.laws:
+            value = law.value(states)
+            if value.shape != times.shape:
+                raise InputError(
+                    f"states hold {value.shape} records where ts has {times.shape}; give every "
+                    "factor a leading axis of that length."
+                )
+            values[law.name] = value
+            expected = value[0] * np.exp(law.rate * (times - times[0]))
+            deviations[law.name] = value - expected
+            scales[law.name] = float(law.scale(states)[0]) or 1.0
+        return Drift(times, values, deviations, scales)
+
+
+def drift(
+    laws: ConservationLaws | Sequence[ConservationLaw] | ConservationLaw, trajectory: Trajectory
+) -> Drift:
+    """How far the conservation laws of a parametrization drift along a run.
+
+    Parameters
+    ----------
+    laws
+        What :func:`flowsim.symbolic.conservation.conservation_laws` found, some of the laws, or
+        one.
+    trajectory
+        A run whose states are the factors of that parametrization.
+
+    Returns
+    -------
+    Drift
+
+    Raises
+    ------
+    InputError
+        If there are no laws, or the states are not such factors.
+
+    Examples
+    --------
+    >>> import numpy as np, flowsim as fs
+    >>> from flowsim.symbolic.conservation import conservation_laws
+    >>> monitor = Monitor(conservation_laws(fs.Diagonal(1)).laws)
+    >>> t = np.linspace(0.0, 1.0, 5)
+    >>> record = monitor(t, (np.exp(t)[:, None], np.exp(-t)[:, None]))
+    >>> list(record.values), record.drift < 1e-15
+    (['u[0]*v[0]'], True)
+    """
+    chosen = (laws,) if isinstance(laws, ConservationLaw) else tuple(laws)
+    if not chosen or not all(isinstance(law, ConservationLaw) for law in chosen):
+        raise InputError(
+            "laws holds no conservation law; pass what conservation_laws(parametrization) returns, "
+            "where it found any."
+        )
+    if not hasattr(trajectory, "states"):
+        raise InputError(f"trajectory is {type(trajectory).__name__}; pass a Trajectory.")
+    states = trajectory.states
+    if not isinstance(states, (tuple, list, dict)):
+        states = (states,)
+    return Monitor(chosen)(trajectory.ts, states)
