@@ -30,6 +30,7 @@ from flowsim.problems import FunctionProblem, Problem
 from flowsim.trajectory import Trajectory
 
 _DEFAULT_RECORDS = 200
+_LONGEST_CHUNK = 2**40  # many short chunks, each recorded, must not grow it beyond all numbers
 _SECONDS_A_CHUNK = 0.5  # so that Ctrl-C, clock and progress are answered
 _FIRST_CHUNK = 1000
 _MOST_STEPS = 10**15
@@ -170,9 +171,8 @@ def _descend(
                     break
                 k += n
                 seconds = time.monotonic() - tick
-                chunk = max(
-                    1, int(chunk * min(8.0, max(0.2, _SECONDS_A_CHUNK / max(seconds, 1e-4))))
-                )
+                growth = min(8.0, max(0.2, _SECONDS_A_CHUNK / max(seconds, 1e-4)))
+                chunk = min(_LONGEST_CHUNK, max(1, int(chunk * growth)))
                 if progress:
                     progress(k)
                 if max_seconds is not None and time.monotonic() - began > max_seconds:

@@ -178,3 +178,11 @@ def test_a_numpy_field_is_refused():
     field = lower_problem(PROBLEM, backend="numpy")
     with pytest.raises(fs.InputError, match="backend='jax'"):
         fs.descend(field, THETA, learning_rate=1e-3, steps=10)
+
+
+def test_recording_every_iteration_of_a_long_run():
+    X, y = np.eye(2), np.array([1.0, 2.0])
+    problem = fs.Problem(fs.LpLoss(X, y, p=2), fs.Identity((2,)))
+    run = fs.descend(problem, np.zeros(2), learning_rate=1e-2, steps=600, record=np.arange(601))
+    assert len(run.ts) == 601
+    assert np.allclose(run.end_to_end[-1], y * (1 - (1 - 0.5e-2) ** 600))

@@ -1,0 +1,94 @@
+"""The table of closed forms, and the one that fits a problem and a start.
+
+Each module of theorems keeps its own table, ``CLOSED_FORMS``, of
+:class:`flowsim.theory.records.ClosedForm`; here they stand in one row, the most special first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowsim._errors import InputError
+from flowsim.problems import Identity, Problem
+from flowsim.theory import elementwise, modes, riccati
+from flowsim.theory.records import ClosedForm, DigitsLostError, Solution
+
+__all__ = [
+    "CLOSED_FORMS",
+    "ClosedForm",
+    "DigitsLostError",
+    "Solution",
+    "closed_form",
+    "closed_form_reasons",
+]
+
+#: Every closed form, most special first: the first whose conditions hold is the one used.
+CLOSED_FORMS: tuple[ClosedForm, ...] = (
+    *modes.CLOSED_FORMS,
+    *riccati.CLOSED_FORMS,
+    *elementwise.CLOSED_FORMS,
+)
+
+
+def closed_form(problem: Problem, start: Any) -> Solution | None:
+    """Return the solution of a gradient flow in closed form, or None where none is known.
+
+    Parameters
+    ----------
+    problem : Problem
+        Loss and parametrization.
+    start
+        The factors at time 0, in the order of the parametrization.
+
+    Returns
+    -------
+    Solution or None
+        A function of time that gives the end-to-end value; None where no record of the book has
+        hypotheses that hold, and :func:`closed_form_reasons` says why for each.
+
+    Raises
+    ------
+    InputError
+        If ``problem`` is not a Problem with a parametrization, or the start does not fit it.
+    """
+    start = _checked(problem, start)
+    for form in CLOSED_FORMS:
+        if not form.reason(problem, start):
+            return form.solve(problem, start)
+    return None
+
+
+def closed_form_reasons(problem: Problem, start: Any) -> dict[str, str]:
+    """Say for each closed form why it does not apply: an empty string where it does.
+
+    Parameters
+    ----------
+    problem, start
+        As for :func:`closed_form`.
+
+    Returns
+    -------
+    dict
+        From the names of theorems, in the order in which they are tried, to a sentence.
+    """
+    start = _checked(problem, start)
+    reasons: dict[str, str] = {}
+    for form in CLOSED_FORMS:
+        reason = form.reason(problem, start)
+        # One theorem may give several closed forms; it applies where one of them does.
+        if reasons.get(form.theorem.name) != "":
+            reasons[form.theorem.name] = reason
+    return reasons
+
+
+def _checked(problem: Problem, start: Any) -> Any:
+    if not isinstance(problem, Problem):
+        raise InputError(
+            f"problem is {type(problem).__name__}; pass a Problem(loss, parametrization), of "
+            "which the parametrization is known."
+        )
+    parametrization = problem.parametrization
+    if isinstance(parametrization, Identity) and isinstance(start, tuple | list):
+        # Other families take their factors as a tuple; one of one will do here too.
+        start = start[0] if len(start) == 1 else start
+    return parametrization.check_factors(start, "start")
