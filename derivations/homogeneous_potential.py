@@ -8,10 +8,11 @@ N, Euler's identity answers in a line: J(psi) psi = N G(psi) = N w, and so
 
 The dual potential is half the squared norm of all factors over N, and nothing had to be integrated.
 
-If the entries are homogeneous only with weights, J A psi = w with a diagonal matrix A, the potential is
-<psi, A psi>/2 for the same reason.  At the end stand three families in which psi itself is elementary: powers, whose potentials are
-those of diagonal networks of every depth; products of two entries; quadratic forms with commuting
-matrices, for which psi is a matrix exponential.
+If the entries are homogeneous only with weights, J A psi = w with a diagonal matrix A, the
+potential is <psi, A psi>/2 for the same reason.  At the end stand three families in which psi
+itself is elementary: powers, whose potentials are those of diagonal networks of every depth;
+products of two entries; quadratic forms with commuting matrices, for which psi is a matrix
+exponential.
 """
 
 from __future__ import annotations

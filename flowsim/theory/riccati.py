@@ -47,10 +47,8 @@ from flowsim.theory.records import ClosedForm, Condition, Solution, Theorem
 __all__ = [
     "CLOSED_FORMS",
     "GROWTH",
-    "HIDDEN",
     "IMBALANCE",
     "INVERSE",
-    "STACKED",
     "STACKED_START",
     "THEOREMS",
     "matrix_riccati",
@@ -59,10 +57,8 @@ __all__ = [
 #: Widths, and the imbalance lambda.
 _D, _H, _K = (Symbol(name, integer=True, positive=True) for name in ("d", "h", "k"))
 IMBALANCE = Symbol("lambda", real=True)
-HIDDEN = _H
-#: Q at time 0, Q, exp(F t), and the inverse of I + Q_0^T (int_0^t exp(2 F r) dr) Q_0.
+#: Q at time 0, exp(F t), and the inverse of I + Q_0^T (int_0^t exp(2 F r) dr) Q_0.
 STACKED_START = MatrixSymbol("Q_0", _D + _K, _H)
-STACKED = MatrixSymbol("Q", _D + _K, _H)
 GROWTH = MatrixSymbol("E", _D + _K, _D + _K)
 INVERSE = MatrixSymbol("K", _H, _H)
 
