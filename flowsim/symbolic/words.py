@@ -71,9 +71,9 @@ class Letter(NamedTuple):
 
     def joined(self, right: Letter) -> Word | None:
         """Return the product with the letter on the right where it is one letter or none."""
-        if self.transposed != right.transposed or not hasattr(self.node, "joined"):
-            return None
         x, y = (right, self) if self.transposed else (self, right)
+        if self.transposed != right.transposed or not hasattr(x.node, "joined"):
+            return None
         node = x.node.joined(y.node)
         if node is None or isinstance(node, Identity):
             return None if node is None else ()

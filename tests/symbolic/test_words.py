@@ -119,3 +119,10 @@ def test_scalar_exponents_add_up_before_they_are_compared():
     certify(MatMul(norm ** (2 - 2 / N), g), MatMul(split, g))
     with pytest.raises(CertificationError):
         certify(MatMul(norm ** (2 - 1 / N), g), MatMul(split, g))
+
+
+def test_a_transposed_chain_beside_a_transposed_plain_letter():
+    D = MatrixSymbol("D", Chain(j, 1).shape[0], n)
+    product = of(Chain(j, 1)).T @ of(D)
+    assert (product.T).T == product
+    assert of(D).T @ of(Chain(j, 1)) == product.T
