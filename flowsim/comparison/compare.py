@@ -20,8 +20,8 @@ from flowsim.curvature import extreme_eigenvalues
 from flowsim.descent import descend, recorded_iterations
 from flowsim.integration import integrate
 from flowsim.lowering import VectorField, derived_law, lower_problem
-from flowsim.problems import DeepLinear, FunctionProblem, Problem
-from flowsim.symbolic import EndToEnd
+from flowsim.problems import FunctionProblem, Problem
+from flowsim.symbolic import EndToEnd, PushforwardLaw
 from flowsim.trajectory import Trajectory
 
 FLOWS = ("gradient",)
@@ -243,12 +243,12 @@ def _first_order_gap(
 
 def _conservation(
     problem: Problem | FunctionProblem, ts: FloatArray, flow: PyTree, descent: PyTree
-) -> tuple[EndToEnd | None, dict[str, FloatArray] | None, float | None]:
+) -> tuple[EndToEnd | PushforwardLaw | None, dict[str, FloatArray] | None, float | None]:
     """The law, the drift of what it conserves along both runs, and the start's balance defect."""
     if isinstance(problem, FunctionProblem):
         return None, None, None
     law = derived_law(problem)
-    if not isinstance(problem.parametrization, DeepLinear) or not law.conserved:
+    if not isinstance(law, EndToEnd) or not law.conserved:
         return law, None, None
     widths = problem.parametrization.known_widths()
     drift = {

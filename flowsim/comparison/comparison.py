@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from flowsim._types import FloatArray
-from flowsim.symbolic import EndToEnd
+from flowsim.symbolic import EndToEnd, PushforwardLaw
 from flowsim.trajectory import Trajectory
 from flowsim.trajectory.storage import provenance
 
@@ -73,7 +73,7 @@ class Comparison:
     reference_error: FloatArray
     regime_exit: float | None
     drift: dict[str, FloatArray] | None
-    law: EndToEnd | None
+    law: EndToEnd | PushforwardLaw | None
     balance_defect: float | None
 
     def __repr__(self) -> str:

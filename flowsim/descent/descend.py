@@ -18,6 +18,7 @@ from flowsim._precision import in_float64
 from flowsim._result import Reason, Result
 from flowsim._types import ArrayLike, FloatArray, PyTree
 from flowsim.descent.rules import GradientDescent, OptaxRule, Rule
+from flowsim.instruments.monitors import monitor_of, with_drift
 from flowsim.lowering import (
     VectorField,
     as_field,
@@ -47,6 +48,7 @@ def descend(
     optimizer: str | optax.GradientTransformation = "gd",
     record: ArrayLike | None = None,
     max_seconds: float | None = None,
+    monitor: Any = None,
     throw: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Trajectory:
@@ -76,6 +78,8 @@ def descend(
         records about 200, spaced evenly in their logarithm, with the first and the last.
     max_seconds
         Allowance of wall-clock time; None means no limit.
+    monitor
+        Conservation laws to watch, as for :func:`flowsim.integrate`.
     throw
         Whether a run that ends early raises, with what it has in the exception's ``trajectory``.
     progress
@@ -122,7 +126,9 @@ def descend(
     start = start_of(field, y0)
     check_velocity(field, start, 0.0)
     _check_rule(rule, start)
-    trajectory = _descend(field, start, rule, iterations, max_seconds, progress)
+    watched = monitor_of(monitor, start)
+    run = _descend(field, start, rule, iterations, max_seconds, progress)
+    trajectory = with_drift(run, watched)
     if throw and not trajectory.result.success:
         raise IntegrationError(str(trajectory.result), trajectory)
     return trajectory

@@ -42,7 +42,7 @@ class LimitPoint:
         relative distance of w from :math:`\nabla R^*(\nu_0 + X^\top \lambda)`; for weight
         normalization, the defect of its invariant relative to w.
     iterations : int
-        Newton steps.
+        Newton steps; 0 where the limit is the root of one equation.
     law : str
         The mirror flow used.
     converges : str
@@ -59,11 +59,12 @@ class LimitPoint:
     converges: str
 
     def __str__(self) -> str:
+        work = f"; {self.iterations} Newton steps" if self.iterations else ""
         return (
             f"limit of gradient flow on X w = y, w = {np.array2string(self.w, precision=12)}\n"
             f"    mirror flow: {self.law}\n"
             f"    certificate: |X w - y| <= {self.residual:.1e}; grad R(w) - grad R(w0) - X^T "
-            f"lambda is {self.stationarity:.1e} of grad R(w); {self.iterations} Newton steps\n"
+            f"lambda is {self.stationarity:.1e} of grad R(w){work}\n"
             f"    {self.converges}\n"
             "    The same for every loss of X w whose only stationary point is X w = y."
         )

@@ -13,13 +13,14 @@ depend on the loss, as long as the flow converges to :math:`Xw = y`.
 With :math:`w = \nabla R^*(\nu_0 + X^\top \lambda)` what remains is the maximum of the concave
 function :math:`\langle y, \lambda\rangle - R^*(\nu_0 + X^\top\lambda)` of :math:`\lambda \in
 \mathbb R^n`, found by Newton's method with the exact Hessian :math:`X P X^\top` and steps that
-never overshoot by much.
+never overshoot by much (:mod:`flowsim.instruments.dual_newton`); where the mirror variable is
+parallel to w, one equation in one unknown (:mod:`flowsim.instruments.scalar_limits`).
 
 References
 ----------
 S. Gunasekar, J. Lee, D. Soudry, N. Srebro, Characterizing implicit bias in terms of optimization
 geometry, ICML 2018, arXiv:1802.08246; B. Woodworth et al., COLT 2020, arXiv:2002.09277;
-Z. Li, T. Wang, J. Lee, S. Arora, NeurIPS 2022, arXiv:2207.04036, theorem 4.17.
+Z. Li, T. Wang, J. Lee, S. Arora, NeurIPS 2022, arXiv:2207.04036.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def mirror_limit(
 
     References
     ----------
-    Woodworth et al. 2020, arXiv:2002.09277, theorem 1; Azulay et al. 2021, arXiv:2102.09769,
-    theorem 2 (change of time); Li et al. 2022, arXiv:2207.04036, theorem 4.17.
+    Woodworth et al. 2020, arXiv:2002.09277, theorem 1; Azulay et al. 2021, arXiv:2102.09769
+    (change of time); Li et al. 2022, arXiv:2207.04036.
 
     Examples
     --------

@@ -7,7 +7,8 @@ from its flow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -162,15 +163,45 @@ def drift(
     >>> list(record.values), record.drift < 1e-15
     (['u[0]*v[0]'], True)
     """
-    chosen = (laws,) if isinstance(laws, ConservationLaw) else tuple(laws)
-    if not chosen or not all(isinstance(law, ConservationLaw) for law in chosen):
-        raise InputError(
-            "laws holds no conservation law; pass what conservation_laws(parametrization) returns, "
-            "where it found any."
-        )
+    monitor = Monitor(_chosen("laws", laws))
     if not hasattr(trajectory, "states"):
         raise InputError(f"trajectory is {type(trajectory).__name__}; pass a Trajectory.")
-    states = trajectory.states
-    if not isinstance(states, (tuple, list, dict)):
-        states = (states,)
-    return Monitor(chosen)(trajectory.ts, states)
+    return monitor(trajectory.ts, _as_factors(trajectory.states))
+
+
+def monitor_of(laws: Any, start: Any) -> Monitor | None:
+    """The monitor that a run was asked for, tried on its start; None where it was asked for none.
+
+    Raises
+    ------
+    InputError
+        If there are no laws, or the start does not hold their factors.
+    """
+    if laws is None:
+        return None
+    monitor = Monitor(_chosen("monitor", laws))
+    monitor([0.0], tuple(np.asarray(factor)[None] for factor in _as_factors(start)))
+    return monitor
+
+
+def with_drift(trajectory: Trajectory, monitor: Monitor | None) -> Trajectory:
+    """A run with the deviation of every monitored law in its ``drift``."""
+    if monitor is None or not len(trajectory):
+        return trajectory
+    watched = monitor(trajectory.ts, _as_factors(trajectory.states))
+    return dataclasses.replace(trajectory, drift=watched.deviations)
+
+
+def _chosen(name: str, laws: Any) -> tuple[ConservationLaw, ...]:
+    iterable = isinstance(laws, Iterable) and not isinstance(laws, (str, bytes))
+    chosen = (laws,) if isinstance(laws, ConservationLaw) else tuple(laws) if iterable else ()
+    if not chosen or not all(isinstance(law, ConservationLaw) for law in chosen):
+        raise InputError(
+            f"{name} holds no conservation law; pass what conservation_laws(parametrization) "
+            "returns, where it found any."
+        )
+    return chosen
+
+
+def _as_factors(states: Any) -> Any:
+    return states if isinstance(states, (tuple, list, dict)) else (states,)

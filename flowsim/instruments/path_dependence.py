@@ -72,7 +72,7 @@ def path_dependence(
 
     References
     ----------
-    Li, Wang, Lee, Arora 2022, arXiv:2207.04036, section 4.
+    Li, Wang, Lee, Arora 2022, arXiv:2207.04036.
 
     Examples
     --------

@@ -15,6 +15,7 @@ from flowsim._errors import InputError, IntegrationError, ToleranceWarning
 from flowsim._precision import in_float64
 from flowsim._threads import one_blas_thread
 from flowsim._types import ArrayLike, FloatArray, PyTree
+from flowsim.instruments.monitors import monitor_of, with_drift
 from flowsim.integration.diffrax_engine import run_diffrax
 from flowsim.integration.layout import Layout
 from flowsim.integration.run import Run
@@ -53,6 +54,7 @@ def integrate(
     stop: Callable[[Any, PyTree], Any] | None = None,
     max_steps: int | None = None,
     max_seconds: float | None = None,
+    monitor: Any = None,
     throw: bool = True,
     progress: Callable[[float], None] | None = None,
 ) -> Trajectory:
@@ -101,6 +103,9 @@ def integrate(
         Budget of steps, accepted and rejected; None means a million.
     max_seconds
         Allowance of wall-clock time, compilation included; None means no limit.
+    monitor
+        Conservation laws to watch, from ``conservation_laws(parametrization)``; their drift at
+        the recorded times is the trajectory's ``drift``.
     throw
         Whether a run that does not do what was asked raises, with what it has in the exception's
         ``trajectory``; otherwise the trajectory is returned with the reason in ``result``.
@@ -155,6 +160,7 @@ def integrate(
     for name, value in (("stop", stop), ("progress", progress)):
         if value is not None and not callable(value):
             raise InputError(f"{name} is {value!r}; pass a function, or None.")
+    watched = monitor_of(monitor, start)
     run = Run(
         field=field,
         y0=start,
@@ -171,7 +177,7 @@ def integrate(
         stop=stop,
         progress=progress,
     )
-    trajectory = _integrate(run, chosen)
+    trajectory = with_drift(_integrate(run, chosen), watched)
     if throw and not trajectory.result.success:
         raise IntegrationError(str(trajectory.result), trajectory)
     return trajectory

@@ -32,7 +32,7 @@ from flowsim.problems import (
     as_loss,
     presents_vector,
 )
-from flowsim.symbolic import EndToEnd, derive
+from flowsim.symbolic import EndToEnd, PushforwardLaw, derive
 
 BACKENDS = ("jax", "numpy")
 STRATEGIES = ("auto", "factors", "spectral")
@@ -179,14 +179,17 @@ def as_field(
     )
 
 
-def derived_law(problem: Problem) -> EndToEnd:
-    """The law of a problem's parametrization, derived once for each depth and decay."""
-    return _derived(problem.parametrization, problem.weight_decay)
+def derived_law(problem: Problem) -> EndToEnd | PushforwardLaw:
+    """The law of a problem's parametrization, derived once for each depth, decay and rates."""
+    rates = tuple(sorted(problem.rates.items()))
+    return _derived(problem.parametrization, problem.weight_decay, rates)
 
 
 @functools.lru_cache(maxsize=64)
-def _derived(net: Any, weight_decay: float) -> EndToEnd:
-    return derive(net, weight_decay=weight_decay)
+def _derived(
+    par: Any, weight_decay: float, rates: tuple[tuple[str, float], ...]
+) -> EndToEnd | PushforwardLaw:
+    return derive(par, weight_decay=weight_decay, rates=dict(rates))
 
 
 def verify_law(law: EndToEnd) -> None:

@@ -153,7 +153,7 @@ commuting = Theorem(
     "flow of the potential with grad R* = G o psi.",
     statement=_commuting,
     hypotheses=("G is twice differentiable.", _SMOOTH, _NO_DECAY, _COMMUTES),
-    citation="Li, Wang, Lee, Arora 2022, arXiv:2207.04036, theorem 4.9",
+    citation="Li, Wang, Lee, Arora 2022, arXiv:2207.04036, theorem on commuting parametrizations",
     proof="derivations/commuting.py",
 )
 
@@ -166,8 +166,8 @@ homogeneous_potential = Theorem(
         _COMMUTES,
         Condition("All entries of G are homogeneous of degree N, not 0.", _is_homogeneous),
     ),
-    citation="Li, Wang, Lee, Arora 2022, arXiv:2207.04036, theorem 4.9 (the potential exists); its "
-    "value by Euler's identity",
+    citation="Li, Wang, Lee, Arora 2022, arXiv:2207.04036 (the potential exists); its value by "
+    "Euler's identity",
     proof="derivations/homogeneous_potential.py",
 )
 
@@ -183,7 +183,7 @@ time_warped_mirror = Theorem(
         Condition("The start is balanced.", _balanced),
         Condition("w is not 0 at the start.", _starts_elsewhere),
     ),
-    citation="Azulay et al. 2021, arXiv:2102.09769, section 4 (depth 2)",
+    citation="Azulay et al. 2021, arXiv:2102.09769 (depth 2)",
     proof="derivations/time_warped_mirror.py",
 )
 
@@ -193,7 +193,7 @@ scaled_vector_mirror = Theorem(
     "value of c = w_2^2 - |w_1|^2, while w_2 is not 0.",
     statement=_scaled_vector,
     hypotheses=(_SMOOTH, _NO_DECAY, Condition("w_2 is not 0.", _scale_is_not_zero)),
-    citation="Azulay et al. 2021, arXiv:2102.09769, theorem 2",
+    citation="Azulay et al. 2021, arXiv:2102.09769",
     proof="derivations/scaled_vector_mirror.py",
 )
 
@@ -203,7 +203,7 @@ balanced_metric = Theorem(
     "commute for N > 1 and d > 1: its metric is no Hessian, its flow no mirror flow.",
     statement=_balanced_metric,
     hypotheses=("w is not 0.", "e_i and e_j are different vectors of an orthonormal basis."),
-    citation="Li, Wang, Lee, Arora 2022, arXiv:2207.04036, section 4 (the criterion)",
+    citation="Li, Wang, Lee, Arora 2022, arXiv:2207.04036 (the criterion)",
     proof="derivations/balanced_metric.py",
 )
 

@@ -44,7 +44,9 @@ def to_xarray(trajectory: Trajectory) -> xr.Dataset:
     """Label a trajectory: variables ``loss``, ``end_to_end`` and one for each leaf of the state."""
     variables: dict[str, Any] = {"loss": ("t", trajectory.loss)}
     if trajectory.end_to_end is not None:
-        names = ("t", "input") if trajectory.end_to_end.ndim == 2 else ("t", "output", "input")
+        ranks = {1: ("t",), 2: ("t", "input"), 3: ("t", "output", "input")}
+        more = trajectory.end_to_end.ndim - 1
+        names = ranks.get(more + 1, ("t", *(f"mode_{n}" for n in range(1, more + 1))))
         variables["end_to_end"] = (names, trajectory.end_to_end)
     leaves = jax.tree_util.tree_leaves_with_path(trajectory.states)
     for i, (_, leaf) in enumerate(leaves):
@@ -52,6 +54,10 @@ def to_xarray(trajectory: Trajectory) -> xr.Dataset:
         variables[f"state_{i}"] = (("t", *axes), leaf)
     if "iterations" in trajectory.stats:
         variables["iteration"] = ("t", trajectory.stats["iterations"])
+    coordinates: dict[str, Any] = {"t": trajectory.ts}
+    if trajectory.drift is not None:
+        coordinates["law"] = list(trajectory.drift)
+        variables["drift"] = (("law", "t"), np.stack(list(trajectory.drift.values())))
     result = trajectory.result
     stats = {key: value for key, value in trajectory.stats.items() if key != "iterations"}
     attributes = {
@@ -63,7 +69,7 @@ def to_xarray(trajectory: Trajectory) -> xr.Dataset:
         "result": json.dumps([result.name, result.detail, result.blow_up_time]),
         **provenance(),
     }
-    return xr.Dataset(variables, coords={"t": trajectory.ts}, attrs=attributes)
+    return xr.Dataset(variables, coords=coordinates, attrs=attributes)
 
 
 def save(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
@@ -112,7 +118,14 @@ def load(path: str | os.PathLike[str]) -> Trajectory:
         stats=stats,
         result=Result(Reason[name], detail, blow_up_time),
         settings=json.loads(data.attrs["settings"]),
+        drift=_read_drift(data),
     )
+
+
+def _read_drift(data: xr.Dataset) -> dict[str, np.ndarray] | None:
+    if "drift" not in data:
+        return None
+    return {str(law.item()): data["drift"].sel(law=law).values for law in data["law"]}
 
 
 def write_netcdf(data: xr.Dataset, path: str | os.PathLike[str]) -> None:

@@ -37,6 +37,9 @@ class Trajectory:
         Why the run ended, a :class:`flowsim.Result`.
     settings
         How it was made: solver, backend, strategy and its reason, tolerances, optimizer.
+    drift
+        How far each monitored conserved quantity is from what it should be, by its name, (T,);
+        None where none was monitored.
     parent
         The problem or law that it belongs to; None after loading from a file.
     """
@@ -49,6 +52,7 @@ class Trajectory:
     result: Result
     settings: dict[str, Any]
     parent: Any = None
+    drift: dict[str, FloatArray] | None = None
     _continue: Callable[[float, PyTree, FloatArray], Trajectory] | None = dataclasses.field(
         default=None, repr=False
     )
@@ -69,6 +73,7 @@ class Trajectory:
             loss=self.loss[records],
             end_to_end=None if self.end_to_end is None else self.end_to_end[records],
             stats={**self.stats, **kept},
+            drift=None if self.drift is None else {n: d[records] for n, d in self.drift.items()},
         )
 
     def __repr__(self) -> str:

@@ -10,7 +10,9 @@ from scipy.optimize import linprog
 
 import flowsim as fs
 from flowsim._errors import InputError
+from flowsim.instruments import dual_newton
 from flowsim.instruments.limits import LimitError, mirror_limit
+from flowsim.instruments.orbits import DiagonalOrbit
 from flowsim.problems import (
     DeepLinear,
     Diagonal,
@@ -207,6 +209,20 @@ def test_starts_of_every_size(depth, alpha):
             assert np.abs(end.w).sum() == pytest.approx(least, rel=1e-6)
         if depth == 2 and alpha == 10.0:
             np.testing.assert_allclose(end.w, np.linalg.pinv(X) @ y, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", [1, 6, 37])
+def test_solutions_that_newtons_method_does_not_reach_from_a_small_start(seed):
+    # Signs for a design, two ones for a solution: on the way many coordinates are of equal size.
+    local, beta = np.random.default_rng(seed), np.eye(12)[0] + np.eye(12)[1]
+    X = local.choice([-1.0, 1.0], size=(11, 12))
+    y, alpha = X @ beta, np.full(12, 1e-8)
+    orbit = DiagonalOrbit(alpha, alpha, 5)
+    with pytest.raises(LimitError):
+        dual_newton._from(orbit, X, y, orbit.start, np.zeros(11))
+    end = mirror_limit(Diagonal(12, 5), X, y, (alpha, alpha))
+    certified(end, X, y)
+    np.testing.assert_allclose(end.w, beta, atol=1e-12)
 
 
 def test_large_labels_and_large_starts_do_not_overflow():
