@@ -127,7 +127,7 @@ def test_bracket_of_quadratic_forms_is_four_times_the_commutator():
 
 def test_witness_of_the_scaled_vector_is_readable():
     text = str(mirror(ScaledVector(3)).witness)
-    assert text.startswith("[grad G_1, grad G_2] = w1[0]*e(w1[1]) - w1[1]*e(w1[0])")
+    assert text.startswith("[grad w[0], grad w[1]] = w1[0]*e(w1[1]) - w1[1]*e(w1[0])")
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_verdicts_show_themselves():
         latex = verdict._repr_latex_()
         assert latex.startswith("$")
         assert latex.count("{") == latex.count("}")
-    assert r"[\nabla G_{1}, \nabla G_{2}]" in no.latex()
+    assert r"[\nabla w_{0}, \nabla w_{1}]" in no.latex()
     assert "(40 terms)" in str(mirror(Diagonal(20, 3)))
 
 

@@ -107,7 +107,7 @@ def hessian_metric(P: sympy.MatrixBase, w: Sequence[Symbol], /) -> HessianMetric
     >>> r = sympy.sqrt(w[0]**2 + w[1]**2)
     >>> P = r * sympy.eye(2) + sympy.Matrix(w) * sympy.Matrix(w).T / r
     >>> print(hessian_metric(P, w).because)
-    Columns 1 and 2 of P do not commute: the metric is no Hessian, and the flow no mirror flow.
+    Columns 0 and 1 of P do not commute: the metric is no Hessian, and the flow no mirror flow.
     """
     w = tuple(w)
     d = len(w)
@@ -120,7 +120,7 @@ def hessian_metric(P: sympy.MatrixBase, w: Sequence[Symbol], /) -> HessianMetric
         for j in range(i):
             if not vanishes(P[i, j] - P[j, i]):
                 raise InputError(f"P is not symmetric: the entries ({i}, {j}) and ({j}, {i}).")
-    basis = [Named(f"e_{k + 1}", f"e_{{{k + 1}}}") for k in range(d)]
+    basis = [Named(f"e_{k}", f"e_{{{k}}}") for k in range(d)]
     steps, witness = [], None
     for i in range(d):
         for j in range(i + 1, d):
@@ -134,7 +134,7 @@ def hessian_metric(P: sympy.MatrixBase, w: Sequence[Symbol], /) -> HessianMetric
                 for k in range(d)
             )
             bracket = tuple(sympy.S.Zero if vanishes(x) else x for x in bracket)
-            lhs = Named(f"[P e_{i + 1}, P e_{j + 1}]", f"[P e_{{{i + 1}}}, P e_{{{j + 1}}}]")
+            lhs = Named(f"[P e_{i}, P e_{j}]", f"[P e_{{{i}}}, P e_{{{j}}}]")
             steps.append(
                 Step(lhs, combination(bracket, basis), "Lie bracket of two columns.", "normal form")
             )
@@ -144,7 +144,7 @@ def hessian_metric(P: sympy.MatrixBase, w: Sequence[Symbol], /) -> HessianMetric
         because = "All columns of P commute: its inverse is the Hessian of a potential."
     else:
         because = (
-            f"Columns {witness[0] + 1} and {witness[1] + 1} of P do not commute: the metric is no "
+            f"Columns {witness[0]} and {witness[1]} of P do not commute: the metric is no "
             "Hessian, and the flow no mirror flow."
         )
     return HessianMetric(witness is None, witness, because, tuple(steps))

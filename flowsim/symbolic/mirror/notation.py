@@ -51,10 +51,10 @@ def combination(components: Sequence[Expr], basis: Sequence[Expr]) -> Expr:
 
 
 def entry_latex(name: str) -> str:
-    """``u[0]`` as u_{1}: in formulas entries count from 1."""
+    """``u[0]`` as u_{0}: entries count from 0, as in code."""
     head, bracket, index = name.partition("[")
     shown = head if len(head) == 1 else rf"{head[0]}_{{{head[1:]}}}"
     if not bracket:
         return shown
-    counted = ",".join(str(int(i) + 1) for i in index.rstrip("]").split(","))
+    counted = index.rstrip("]")
     return f"{shown}_{{{counted}}}" if len(head) == 1 else f"{{{shown}}}_{{{counted}}}"

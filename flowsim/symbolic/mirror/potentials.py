@@ -47,7 +47,7 @@ LONGEST_SUM = 8
 
 def dual_variables(count: int) -> tuple[Symbol, ...]:
     r"""The variables :math:`\mu_1, \dots, \mu_m`, minus the integrated gradients."""
-    return tuple(Symbol(f"mu_{i + 1}", real=True) for i in range(count))
+    return tuple(Symbol(f"mu_{i}", real=True) for i in range(count))
 
 
 @dataclass(frozen=True)

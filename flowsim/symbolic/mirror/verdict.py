@@ -1,10 +1,10 @@
 r"""Whether a parametrization turns gradient flow into mirror flow.
 
 :math:`w = G(\theta)` moves by :math:`\dot w = -J J^\top \nabla L`. Where all gradient fields
-commute, :math:`[\nabla G_i, \nabla G_j] = \nabla^2 G_j \nabla G_i - \nabla^2 G_i \nabla G_j = 0`,
+commute, :math:`[\nabla w_i, \nabla w_j] = \nabla^2 w_j \nabla w_i - \nabla^2 w_i \nabla w_j = 0`,
 the factors are a function :math:`\psi` of :math:`\mu = -\int \nabla L` alone, and w follows the
 mirror flow of the potential with :math:`\nabla R^* = G \circ \psi`. Where there is such a potential
-for every start and every loss, at least :math:`\langle \nabla G_k, [\nabla G_i, \nabla G_j]\rangle
+for every start and every loss, at least :math:`\langle \nabla w_k, [\nabla w_i, \nabla w_j]\rangle
 = 0` for all i, j, k.
 """
 
@@ -42,11 +42,11 @@ class Witness:
     i, j : int
         The entries of the end-to-end value, counted from 0, row by row.
     bracket : tuple of sympy.Expr
-        The components of :math:`[\nabla G_i, \nabla G_j]`.
+        The components of :math:`[\nabla w_i, \nabla w_j]`.
     vector : sympy.Expr
         The bracket as a sum over basis vectors e(entry).
     k : int or None
-        An entry with :math:`\langle \nabla G_k, [\nabla G_i, \nabla G_j]\rangle \ne 0`.
+        An entry with :math:`\langle \nabla w_k, [\nabla w_i, \nabla w_j]\rangle \ne 0`.
     pairing : sympy.Expr
         That product; 0 where it vanishes for every k.
     """
@@ -59,14 +59,14 @@ class Witness:
     pairing: Expr
 
     def __str__(self) -> str:
-        text = f"[grad G_{self.i + 1}, grad G_{self.j + 1}] = {printing.text(self.vector)}"
+        text = f"[grad w[{self.i}], grad w[{self.j}]] = {printing.text(self.vector)}"
         if self.k is not None:
-            text += f", and its product with grad G_{self.k + 1} is {printing.text(self.pairing)}"
+            text += f", and its product with grad w[{self.k}] is {printing.text(self.pairing)}"
         return text
 
     def _repr_latex_(self) -> str:
         return (
-            rf"$\displaystyle [\nabla G_{{{self.i + 1}}}, \nabla G_{{{self.j + 1}}}] = "
+            rf"$\displaystyle [\nabla w_{{{self.i}}}, \nabla w_{{{self.j}}}] = "
             rf"{printing.latex(self.vector)}$"
         )
 
@@ -82,7 +82,7 @@ class MirrorVerdict:
     commuting : bool
         Whether all brackets of gradient fields vanish identically.
     weak_condition : bool
-        Whether :math:`\langle \nabla G_k, [\nabla G_i, \nabla G_j]\rangle = 0` for all i, j, k.
+        Whether :math:`\langle \nabla w_k, [\nabla w_i, \nabla w_j]\rangle = 0` for all i, j, k.
     is_mirror_flow : bool or None
         True where the fields commute, False where the weak condition fails; None in between, where
         neither theorem decides.
@@ -121,9 +121,9 @@ class MirrorVerdict:
         if self.potential is not None:
             lines.append(f"    {self.potential}")
         for P, R in dict.fromkeys(self.primal.values()):
-            of = ", ".join(str(i + 1) for i, pair in self.primal.items() if pair == (P, R))
+            of = ", ".join(f"w[{i}]" for i, pair in self.primal.items() if pair == (P, R))
             lines.append(
-                f"    R(w) = {printing.text(R)}, R'' = 1/P, P = {printing.text(P)} (entry {of})"
+                f"    R(w) = {printing.text(R)}, R'' = 1/P, P = {printing.text(P)} (for {of})"
             )
         return "\n".join(lines)
 
@@ -139,7 +139,7 @@ class MirrorVerdict:
 def mirror(par: Parametrization, /, *, seed: int = 0) -> MirrorVerdict:
     r"""Decide whether gradient flow of a parametrization is a mirror flow, exactly.
 
-    .. math:: [\nabla G_i, \nabla G_j] = \nabla^2 G_j\,\nabla G_i - \nabla^2 G_i\,\nabla G_j
+    .. math:: [\nabla w_i, \nabla w_j] = \nabla^2 w_j\,\nabla w_i - \nabla^2 w_i\,\nabla w_j
 
     is computed in the ring of the entries for all pairs of entries of the end-to-end value.
 
@@ -179,7 +179,7 @@ def mirror(par: Parametrization, /, *, seed: int = 0) -> MirrorVerdict:
     >>> verdict.is_mirror_flow, verdict.homogeneity
     (True, 2)
     >>> print(mirror(ScaledVector(2)).witness)
-    [grad G_1, grad G_2] = w1[0]*e(w1[1]) - w1[1]*e(w1[0]), and its product with grad G_1 is ...
+    [grad w[0], grad w[1]] = w1[0]*e(w1[1]) - w1[1]*e(w1[0]), and its product with grad w[0] is ...
     """
     em = entry_map(par)
     _refuse_long_decimals(em)
@@ -272,7 +272,7 @@ def _because(em: EntryMap, verdict: bool | None, witness: Witness | None) -> str
             f"The gradient fields of all {m} entries commute, so that the factors are a function "
             "of the integrated gradient alone."
         )
-    pair = f"{witness.i + 1} and {witness.j + 1}"
+    pair = f"w[{witness.i}] and w[{witness.j}]"
     if verdict is None:
         return (
             f"The gradient fields of the entries {pair} do not commute, but their brackets are "
@@ -296,11 +296,11 @@ def _steps(
     basis = [Named(f"e({name})", rf"e_{{{entry_latex(name)}}}") for name in em.names]
 
     def gradient(i: int) -> Named:
-        return Named(f"grad G_{i + 1}", rf"\nabla G_{{{i + 1}}}")
+        return Named(f"grad w[{i}]", rf"\nabla w_{{{i}}}")
 
     def bracket(i: int, j: int) -> Named:
-        text = f"[grad G_{i + 1}, grad G_{j + 1}]"
-        return Named(text, rf"[\nabla G_{{{i + 1}}}, \nabla G_{{{j + 1}}}]")
+        text = f"[grad w[{i}], grad w[{j}]]"
+        return Named(text, rf"[\nabla w_{{{i}}}, \nabla w_{{{j}}}]")
 
     shown = (witness.i, witness.j) if witness else tuple(range(min(m, 2)))
     steps = [
@@ -313,8 +313,8 @@ def _steps(
         for i in shown
     ]
     if witness is None and m > 1:
-        text = f"[grad G_i, grad G_j], all {m * (m - 1) // 2} pairs"
-        lhs = Named(text, r"[\nabla G_i, \nabla G_j]")
+        text = f"[grad w_i, grad w_j], all {m * (m - 1) // 2} pairs"
+        lhs = Named(text, r"[\nabla w_i, \nabla w_j]")
         steps.append(Step(lhs, sympy.S.Zero, "The fields commute.", exact))
     if witness is not None:
         steps.append(
@@ -326,22 +326,22 @@ def _steps(
             )
         )
         if witness.k is not None:
-            text = f"<grad G_{witness.k + 1}, [grad G_{witness.i + 1}, grad G_{witness.j + 1}]>"
+            text = f"<grad w[{witness.k}], [grad w[{witness.i}], grad w[{witness.j}]]>"
             tex = (
-                rf"\langle \nabla G_{{{witness.k + 1}}}, [\nabla G_{{{witness.i + 1}}}, "
-                rf"\nabla G_{{{witness.j + 1}}}]\rangle"
+                rf"\langle \nabla w_{{{witness.k}}}, [\nabla w_{{{witness.i}}}, "
+                rf"\nabla w_{{{witness.j}}}]\rangle"
             )
             because = "A mirror flow from every start would make this vanish."
             steps.append(Step(Named(text, tex), witness.pairing, because, exact))
         else:
             lhs = Named(
-                "<grad G_k, [grad G_i, grad G_j]>",
-                r"\langle \nabla G_k, [\nabla G_i, \nabla G_j]\rangle",
+                "<grad w_k, [grad w_i, grad w_j]>",
+                r"\langle \nabla w_k, [\nabla w_i, \nabla w_j]\rangle",
             )
             steps.append(Step(lhs, sympy.S.Zero, "For all i, j, k: the weak condition.", exact))
     if degree is not None:
-        lhs = Named("<theta, grad G_i>", r"\langle \theta, \nabla G_i\rangle")
-        entry = Named("G_i", "G_i")
+        lhs = Named("<theta, grad w_i>", r"\langle \theta, \nabla w_i\rangle")
+        entry = Named("w_i", "w_i")
         steps.append(Step(lhs, degree * entry, "Euler's identity, for every entry.", exact))
     if potential is not None and potential.expression is not None:
         steps.append(
