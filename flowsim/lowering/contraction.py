@@ -105,7 +105,7 @@ class _Writer:
         parts = [self.term(term, number, free) for term, number in tensor.terms.items()]
         total = " + ".join(parts).replace("+ -", "- ")
         if any(len(axis) != 1 for axis in tensor.axes):
-            total = f"({total}).reshape({shape})"
+            total = f"np.reshape({total}, {shape})"
         return self.assign(total)
 
     def term(self, term: Term, number: Expr, free: list[Index]) -> str:
@@ -181,7 +181,9 @@ class _Writer:
             arrays.append(self.alone(chosen[0], kept))
         (last,) = arrays
         code = last.code
-        if last.letters != output:
+        if len(output) == 2 and last.letters == output[::-1]:
+            code = self.assign(f"{code}.T")
+        elif last.letters != output:
             code = self.assign(f"np.einsum({f'{last.letters}->{output}'!r}, {code})")
         return f"{front} * {code}" if front else code
 

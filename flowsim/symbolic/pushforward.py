@@ -30,13 +30,14 @@ from flowsim.symbolic.indexed import (
     Tensor,
     as_array,
     beside,
+    constants_named_beside,
     differential,
     gradient,
     inner_product,
     latex,
     text,
 )
-from flowsim.symbolic.indexed.tensor import Term, fresh, matched, product
+from flowsim.symbolic.indexed.tensor import Term, exact, fresh, matched, product
 
 if TYPE_CHECKING:
     from flowsim.symbolic.closure import Closure
@@ -87,6 +88,11 @@ class PushforwardLaw:
 
     #: The law presumes nothing of the start.
     hypotheses = ()
+
+    @cached_property
+    def constants(self) -> dict[str, Any]:
+        """The arrays of numbers that the map holds, by the names C1, C2, ... they are shown by."""
+        return self.map.constants()
 
     @cached_property
     def conservation(self) -> ConservationLaws:
@@ -174,6 +180,7 @@ class PushforwardLaw:
             vec = "" if len(self.map.axes) < 2 else "vec "
             lines += ["", f"that is {vec}dw/dt = -P {vec}G with"]
             lines += [f"  {self.text('preconditioner')}"]
+        lines += [f"  where {name} is an array {C.shape}" for name, C in self.constants.items()]
         lines += [f"  where {kink}" for kink in self.parent.kinks]
         return "\n".join(lines)
 
@@ -194,10 +201,10 @@ def pushforward_law(
         If a line of the derivation does not hold.
     """
     names = parametrization.names
-    speed = {name: S.One for name in names} | dict(rates or {})
+    speed = dict.fromkeys(names, S.One) | {n: exact(rate) for n, rate in (rates or {}).items()}
+    weight_decay = exact(weight_decay)
     X = {n: Tensor.variable(n, s) for n, s in zip(names, parametrization.shapes, strict=True)}
-    value = parametrization([SymbolicArray(x) for x in X.values()])
-    phi = as_array(value).tensor
+    phi = _on_symbols(parametrization, X)
     G = Tensor.variable(GRADIENT, phi.shape)
     proof = Derivation()
     proof.enter(_line("w"), _side(phi), "The parametrization.", check="its function on symbols")
@@ -252,6 +259,22 @@ def pushforward_law(
     )
 
 
+def _on_symbols(parametrization: Parametrization, X: Mapping[str, Tensor]) -> Tensor:
+    """The value of the map on symbolic factors."""
+    try:
+        with constants_named_beside(parametrization.names):
+            value = as_array(parametrization([SymbolicArray(x) for x in X.values()]))
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's function raises is the complaint shown
+        complaint = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"the map cannot be written with symbols: {type(error).__name__}: {complaint}. Write "
+            "it with @ * / ** + -, .T and the functions of flowsim.functions."
+        ) from error
+    return value.tensor
+
+
 def _preconditioner(jacobians: Mapping[str, Tensor], speed: Mapping[str, Expr], k: int) -> Tensor:
     """The sum of J K J^T over the factors, the axes of w and then those of G."""
     total: Tensor | None = None
@@ -288,18 +311,18 @@ def _check_differential(
     changes: Mapping[str, Tensor],
     dphi: Tensor,
 ) -> str:
-    """Compare the differential with the map itself at factors moved by epsilon times a change."""
+    """Compare the differential with the map at factors moved, one at a time, by epsilon."""
     e = Symbol("epsilon")
-    moved = [SymbolicArray(x + changes[n].scaled(e)) for n, x in X.items()]
-    try:
-        value = as_array(parametrization(moved)).tensor
-    except InputError:
-        value = None
-    if value is not None and all(_is_polynomial(term) for term in value.terms):
+    total = Tensor(dphi.axes, [])
+    for name, change in changes.items():
+        # One at a time: moved together, N factors in a product would make 2^N terms.
+        value = _on_symbols(parametrization, {**X, name: X[name] + change.scaled(e)})
+        if not all(_is_polynomial(term) for term in value.terms):
+            return "by the derivatives of its functions; finite differences when it is lowered"
         linear = [(Poly(c, e).coeff_monomial(e), t) for t, c in value.terms.items()]
-        _same(Tensor(value.axes, linear), dphi, "differential")
-        return "the map at moved factors, to first order"
-    return "by the derivatives of its functions; finite differences when it is lowered"
+        total = total + Tensor(value.axes, linear)
+    _same(total, dphi, "differential")
+    return "the map with its factors moved, one at a time, to first order"
 
 
 def _is_polynomial(term: Term) -> bool:

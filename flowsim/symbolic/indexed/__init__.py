@@ -1,6 +1,6 @@
 """Maps of any kind in index notation: derivatives, laws, and how they are written."""
 
-from flowsim.symbolic.indexed.arrays import SymbolicArray, as_array
+from flowsim.symbolic.indexed.arrays import SymbolicArray, as_array, constants_named_beside
 from flowsim.symbolic.indexed.calculus import beside, differential, gradient, inner_product
 from flowsim.symbolic.indexed.notation import latex, text
 from flowsim.symbolic.indexed.tensor import CHANGE, GRADIENT, Tensor
@@ -12,6 +12,7 @@ __all__ = [
     "Tensor",
     "as_array",
     "beside",
+    "constants_named_beside",
     "differential",
     "gradient",
     "inner_product",

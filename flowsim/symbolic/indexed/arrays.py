@@ -6,13 +6,21 @@ a sum of products of indexed factors is refused with its name.
 
 # SymPy is not typed, and what is inferred of its constructors is wrong.
 # pyright: reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
-from sympy import Expr, Integer, Rational, S
+from sympy import Expr, Rational, S
 
+from flowsim._checks import check_array
 from flowsim._errors import InputError
 from flowsim.symbolic.indexed.tensor import (
     Apply,
@@ -26,15 +34,14 @@ from flowsim.symbolic.indexed.tensor import (
     Term,
     exact,
     fresh,
+    moved_slot,
     product,
     size_of,
+    term_key,
     unified,
 )
 
-__all__ = ["SymbolicArray", "as_array", "raised"]
-
-#: A power of a sum is multiplied out up to this exponent.
-EXPANDED_UP_TO = 8
+__all__ = ["SymbolicArray", "as_array", "constants_named_beside", "raised"]
 
 
 class SymbolicArray:
@@ -75,7 +82,10 @@ class SymbolicArray:
 
     def __add__(self, other: Any) -> SymbolicArray:
         first, second = broadcast(self, as_array(other))
-        return SymbolicArray(first + second)
+        try:
+            return SymbolicArray(first + second)
+        except ValueError as error:
+            raise InputError(f"a sum of arrays that do not fit: {error}.") from None
 
     def __radd__(self, other: Any) -> SymbolicArray:
         return as_array(other) + self
@@ -130,6 +140,10 @@ class SymbolicArray:
     def __bool__(self) -> bool:
         raise InputError("a decision depends on the value of a factor: the map is not one formula.")
 
+    def __eq__(self, other: object) -> bool:
+        # By identity, as Python would have it, the answer would be no and nobody would know.
+        return bool(self)
+
     def sum(self) -> SymbolicArray:
         """The sum of all entries."""
         axes, terms = self.tensor.opened()
@@ -154,10 +168,37 @@ def as_array(value: Any) -> SymbolicArray:
         return SymbolicArray(Tensor.number(value))
     if np.ndim(value) == 0:
         return SymbolicArray(Tensor.number(exact(np.asarray(value).item())))
-    array = np.asarray(value, dtype=float)
+    array = check_array("an array in the formula", value).astype(float)
     indices = tuple((fresh(n),) for n in array.shape)
-    atom = Constant(f"C{array.ndim}", array)
-    return SymbolicArray(Tensor(indices, [(S.One, Term((Factor(atom, indices),), frozenset()))]))
+    number, factors = S.One, ()
+    if np.all(array == array.flat[0]):
+        number = exact(array.flat[0])
+    elif np.array_equal(array, np.eye(len(array)) * array.flat[0]):
+        number, factors = exact(array.flat[0]), (Factor(Delta(), indices),)
+    else:
+        factors = (Factor(Constant(_NAME.get()(array), array), indices),)
+    return SymbolicArray(Tensor(indices, [(number, Term(factors, frozenset()))]))
+
+
+_NAME: ContextVar[Callable[[np.ndarray], str]] = ContextVar("name", default=lambda _: "C")
+
+
+@contextmanager
+def constants_named_beside(names: Iterable[str]) -> Iterator[None]:
+    """Name the arrays of numbers in a formula C1, C2, ..., as no factor is named."""
+    taken = set(names)
+    free = (f"C{n}" for n in itertools.count(1) if f"C{n}" not in taken)
+    known: dict[tuple, str] = {}
+
+    def name(array: np.ndarray) -> str:
+        key = Constant("", array).key
+        return known[key] if key in known else known.setdefault(key, next(free))
+
+    token = _NAME.set(name)
+    try:
+        yield
+    finally:
+        _NAME.reset(token)
 
 
 def broadcast(a: SymbolicArray, b: SymbolicArray) -> tuple[Tensor, Tensor]:
@@ -197,17 +238,26 @@ def multiplied(a: Tensor, b: Tensor) -> Tensor:
         raise InputError(f"a product of arrays that do not fit: {error}.") from None
     left = [(c, t.moved(here)) for c, t in terms]
     right = [(c, t.moved(there)) for c, t in others]
-    return Tensor(tuple(_moved(axis, here) for axis in axes), product(left, right))
+    return Tensor(tuple(moved_slot(axis, here) for axis in axes), product(left, right))
 
 
 def raised(tensor: Tensor, exponent: Expr) -> Tensor:
     """A power, entry by entry."""
     if exponent == 1:
         return tensor
+    if exponent == 0:
+        return Tensor(tensor.axes, [(S.One, Term((), frozenset()))])
+    if tensor.is_zero:
+        if exponent.is_positive:
+            return tensor
+        raise InputError(f"the power {exponent} of an expression that is zero.")
+    whole = bool(exponent.is_integer)
+    content = _content(tensor, signed=whole)
+    if content != 1:
+        return raised(tensor.scaled(1 / content), exponent).scaled(content**exponent)
     if len(tensor.terms) == 1:
         ((term, c),) = tensor.terms.items()
-        whole = bool(exponent.is_integer)
-        if not term.sums and (whole or (len(term.factors) == 1 and c == 1)):
+        if not term.sums and (whole or (len(term.factors) <= 1 and c == 1)):
             factors = tuple(
                 f
                 if isinstance(f.atom, Delta) and exponent.is_positive
@@ -219,14 +269,18 @@ def raised(tensor: Tensor, exponent: Expr) -> Tensor:
             deltas = any(isinstance(f.atom, Delta) for f in term.factors)
             if simple and not (deltas and not exponent.is_positive):
                 return Tensor(tensor.axes, [(c**exponent, Term(factors, term.sums))])
-    if isinstance(exponent, Integer) and 0 <= int(exponent) <= EXPANDED_UP_TO:
-        result = raised(tensor, Integer(0)) if exponent == 0 else tensor
-        for _ in range(int(exponent) - 1):
-            result = multiplied(result, tensor)
-        return result
     axes = tuple(tuple(fresh(i.size) for i in axis) for axis in tensor.axes)
     factor = Factor(Body(tensor), axes, exponent)
     return Tensor(axes, [(S.One, Term((factor,), frozenset()))])
+
+
+def _content(tensor: Tensor, *, signed: bool) -> Expr:
+    """The number that leaves coprime whole coefficients, of the sign of the first if wanted."""
+    numbers = [tensor.terms[term] for term in sorted(tensor.terms, key=term_key)]
+    if not all(number.is_Rational for number in numbers):
+        return S.One
+    content = Rational(math.gcd(*(n.p for n in numbers)), math.lcm(*(n.q for n in numbers)))
+    return -content if signed and numbers[0].is_negative else content
 
 
 def applied(name: str, tensor: Tensor) -> Tensor:
@@ -266,18 +320,18 @@ def contracted(
     return SymbolicArray(Tensor(axes, [(c, Term(t.factors, t.sums | summed)) for c, t in pairs]))
 
 
-def _moved(slot: Slot, substitution: dict[Index, Slot]) -> Slot:
-    return tuple(j for i in slot for j in substitution.get(i, (i,)))
-
-
 # -- the named functions --------------------------------------------------------------------------
 
 
 def _einsum(*arrays: SymbolicArray, spec: str) -> SymbolicArray:
     left, arrow, right = spec.replace(" ", "").partition("->")
     subscripts = left.split(",")
-    if not arrow or len(subscripts) != len(arrays) or not left.replace(",", "").isalpha():
+    if not arrow or len(subscripts) != len(arrays) or not set(left) <= {*ascii_letters, ","}:
         raise InputError(f"einsum({spec!r}, ...): write it as 'ij,jk->ik', one part an operand.")
+    if not set(right) <= set(left) - {","} or len(set(right)) < len(right):
+        raise InputError(
+            f"einsum({spec!r}, ...): {right!r} must name letters of {left!r}, each once."
+        )
     for array, subscript in zip(arrays, subscripts, strict=True):
         if array.ndim != len(subscript):
             raise InputError(
@@ -310,8 +364,7 @@ def _kron(A: SymbolicArray, B: SymbolicArray) -> SymbolicArray:
         raise InputError(f"kron of arrays with {A.ndim} and {B.ndim} dimensions; both 1 or both 2.")
     first, terms = A.tensor.opened()
     second, others = B.tensor.opened()
-    axes = tuple(a + b for a, b in zip(first, second, strict=True))
-    return SymbolicArray(Tensor(axes, product(terms, others)))
+    return _joined([a + b for a, b in zip(first, second, strict=True)], product(terms, others))
 
 
 def _outer(a: SymbolicArray, b: SymbolicArray) -> SymbolicArray:
@@ -324,7 +377,14 @@ def _outer(a: SymbolicArray, b: SymbolicArray) -> SymbolicArray:
 
 def _ravel(x: SymbolicArray) -> SymbolicArray:
     axes, terms = x.tensor.opened()
-    return SymbolicArray(Tensor((tuple(i for axis in axes for i in axis),), terms))
+    return _joined([tuple(i for axis in axes for i in axis)], terms)
+
+
+def _joined(axes: list[Slot], terms: list[tuple[Expr, Term]]) -> SymbolicArray:
+    """An array with axes made of several indices each, of which those of size 1 are dropped."""
+    kept = [tuple(i for i in axis if i.size != 1) or axis[:1] or (fresh(1),) for axis in axes]
+    gone = {i for axis in axes for i in axis} - {i for axis in kept for i in axis}
+    return SymbolicArray(Tensor(kept, [(c, Term(t.factors, t.sums | gone)) for c, t in terms]))
 
 
 def _norm(x: SymbolicArray) -> SymbolicArray:

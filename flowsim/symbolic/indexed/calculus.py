@@ -10,9 +10,11 @@ to a factor X is what stands beside dX.
 # pyright: reportArgumentType=false
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping
 
-from sympy import Expr, Integer, S
+from sympy import Expr, Integer
 
 from flowsim._errors import InputError
 from flowsim.symbolic.indexed.arrays import applied, multiplied, raised
@@ -23,12 +25,13 @@ from flowsim.symbolic.indexed.tensor import (
     Delta,
     Factor,
     Index,
-    Slot,
     Tensor,
     Term,
     Variable,
     fresh,
+    moved_slot,
     product,
+    unified,
 )
 
 __all__ = ["beside", "differential", "gradient", "inner_product"]
@@ -46,6 +49,7 @@ def differential(tensor: Tensor, changes: Mapping[str, Tensor]) -> Tensor:
     """
     axes, terms = tensor.opened()
     total: list[tuple[Expr, Term]] = []
+    divided: list[Tensor] = []
     for coefficient, term in terms:
         for place, factor in enumerate(term.factors):
             change = _change(factor, changes)
@@ -55,9 +59,18 @@ def differential(tensor: Tensor, changes: Mapping[str, Tensor]) -> Tensor:
             if factor.power != 1:
                 left = (*left, factor._replace(power=factor.power - 1))
             rest = Term(left, term.sums)
-            moved = change.placed(factor.slots)
-            total += product([(coefficient * factor.power, rest)], moved)
-    return Tensor(axes, total)
+            change_axes, changed = change.opened()
+            here, there = unified(change_axes, factor.slots)
+            pairs = product(
+                [(coefficient * factor.power, rest.moved(there))],
+                [(c, t.moved(here)) for c, t in changed],
+            )
+            if there:
+                # The change divides an axis that is whole here, as a Kronecker product does.
+                divided.append(Tensor(tuple(moved_slot(axis, there) for axis in axes), pairs))
+            else:
+                total += pairs
+    return functools.reduce(operator.add, divided, Tensor(axes, total))
 
 
 def _change(factor: Factor, changes: Mapping[str, Tensor]) -> Tensor | None:
@@ -168,9 +181,3 @@ def gradient(phi: Tensor, G: Tensor, variable: Tensor) -> Tensor:
     if change.is_zero:
         return Tensor(variable.axes, [])
     return beside(change, CHANGE + atom.name)
-
-
-def zero_like(tensor: Tensor) -> Tensor:
-    """The zero of a tensor's shape."""
-    axes: tuple[Slot, ...] = tensor.axes
-    return Tensor(axes, [(S.Zero, t) for t in tensor.terms])

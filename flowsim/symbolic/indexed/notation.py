@@ -11,6 +11,7 @@ Plain text is in the language of :meth:`flowsim.problems.Parametrization.from_te
 
 # SymPy is not typed, and what is inferred of its constructors is wrong.
 # pyright: reportArgumentType=false
+# pyright: reportReturnType=false
 from __future__ import annotations
 
 import abc
@@ -18,7 +19,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from sympy import Add, Expr, Integer, S
+from sympy import Add, Expr, Float, Integer, Rational, S
 from sympy.printing.latex import latex as sympy_latex
 from sympy.printing.str import sstr
 
@@ -37,6 +38,9 @@ from flowsim.symbolic.indexed.tensor import (
 )
 
 __all__ = ["latex", "text"]
+
+#: A fraction with a longer denominator is a decimal number that somebody wrote.
+_LONGEST_DENOMINATOR = 10**6
 
 _GREEK = frozenset(
     word
@@ -94,6 +98,8 @@ class _Style(abc.ABC):
     @abc.abstractmethod
     def identity(self, index: Index) -> str: ...
     @abc.abstractmethod
+    def one(self) -> str: ...
+    @abc.abstractmethod
     def ones(self) -> str: ...
     @abc.abstractmethod
     def scaled(self, number: Expr, scalars: list[str], rest: str) -> str: ...
@@ -108,7 +114,7 @@ class _Text(_Style):
         return "G" if name == GRADIENT else name.replace(CHANGE, "d")
 
     def power(self, base: str, exponent: Expr, *, entrywise: bool) -> str:
-        shown = sstr(exponent)
+        shown = sstr(_decimal(exponent), full_prec=False)
         return base if exponent == 1 else f"{base}**{shown if shown.isalnum() else f'({shown})'}"
 
     def transposed(self, matrix: str) -> str:
@@ -141,15 +147,19 @@ class _Text(_Style):
     def identity(self, index: Index) -> str:
         return f"I_{index.size}" if not isinstance(index.size, int) else "I"
 
-    def ones(self) -> str:
+    def one(self) -> str:
         return "1"
+
+    def ones(self) -> str:
+        raise _NoMatrices  # the language has no name for a vector of ones
 
     def scaled(self, number: Expr, scalars: list[str], rest: str) -> str:
         sign = "-" if number.could_extract_minus_sign() else ""
-        number = -number if sign else number
-        front = [sstr(number) if not isinstance(number, Add) else f"({sstr(number)})"]
+        number = _decimal(-number if sign else number)
+        shown = sstr(number, full_prec=False)
+        front = [f"({shown})" if isinstance(number, Add) else shown]
         parts = ([] if number == 1 else front) + scalars
-        if rest:
+        if rest and not (parts and rest == self.one()):  # a number stands for all entries
             parts.append(_guarded(rest, " @ ") if parts else rest)
         return sign + (" * ".join(parts) or "1")
 
@@ -185,7 +195,7 @@ class _Latex(_Style):
         if exponent == 1:
             return base
         circle = r"\odot " if entrywise else ""
-        return f"{base}^{{{circle}{sympy_latex(exponent)}}}"
+        return f"{base}^{{{circle}{_latex_number(exponent)}}}"
 
     def transposed(self, matrix: str) -> str:
         if "^" in matrix or " " in matrix.replace(r"\nabla L", ""):
@@ -216,7 +226,7 @@ class _Latex(_Style):
 
     def norm(self, argument: str, power: Expr) -> str:
         shown = rf"\lVert {argument} \rVert"
-        return shown if power == 1 else f"{shown}^{{{sympy_latex(power)}}}"
+        return shown if power == 1 else f"{shown}^{{{_latex_number(power)}}}"
 
     def kron(self, parts: list[str]) -> str:
         return r" \otimes ".join(_latex_guarded(part, r" \, ") for part in parts)
@@ -224,13 +234,16 @@ class _Latex(_Style):
     def identity(self, index: Index) -> str:
         return "I"
 
-    def ones(self) -> str:
+    def one(self) -> str:
         return r"\mathbf{1}"
+
+    def ones(self) -> str:
+        return self.one()
 
     def scaled(self, number: Expr, scalars: list[str], rest: str) -> str:
         sign = "-" if number.could_extract_minus_sign() else ""
         number = -number if sign else number
-        front = sympy_latex(number)
+        front = _latex_number(number)
         front = rf"\left({front}\right)" if isinstance(number, Add) else front
         parts = ([] if number == 1 else [front]) + scalars + ([rest] if rest else [])
         return sign + (r" \, ".join(parts) or "1")
@@ -244,6 +257,17 @@ class _Latex(_Style):
 
     def brackets(self, inner: str) -> str:
         return rf"\left({inner}\right)"
+
+
+def _decimal(number: Expr) -> Expr:
+    """The number with decimals for fractions that nobody would write."""
+    return number.xreplace(
+        {x: Float(float(x)) for x in number.atoms(Rational) if x.q > _LONGEST_DENOMINATOR}
+    )
+
+
+def _latex_number(number: Expr) -> str:
+    return sympy_latex(_decimal(number), full_prec=False)
 
 
 def _is_plain(shown: str) -> bool:
@@ -304,7 +328,11 @@ def _in_indices(tensor: Tensor, term: Term, style: _Style) -> str:
         else:
             shown = _atom(f._replace(power=Integer(1)), style, entrywise=False)
         separator = "," if isinstance(style, _Text) else ""
-        factors.append((shown, separator.join(indices), f.power))
+        if indices:
+            factors.append((shown, separator.join(indices), f.power))
+        else:
+            # With its power inside: that of a norm is not that of the sum of squares.
+            factors.append((_atom(f, style, entrywise=False), "", Integer(1)))
     sums = "".join(names[i] for i in sorted(term.sums, key=lambda i: i.number))
     return style.indexed(factors, sums)
 
@@ -450,7 +478,10 @@ class _Graph:
         for edge in self.edges:
             if edge.ends[0] == edge.ends[1]:
                 self.edges.remove(edge)
-                shown = self._spelt(edge.parts, edge.ends[0])
+                back = [(shown, not turned) for shown, turned in reversed(edge.parts)]
+                # Both have one diagonal: the one with fewer transposes is written.
+                parts = min(edge.parts, back, key=lambda parts: sum(turned for _, turned in parts))
+                shown = self._spelt(parts, edge.ends[0])
                 self.vectors[edge.ends[0]].append(self.style.call("diag", shown))
                 return True
         for index in self.inner:
@@ -478,13 +509,16 @@ class _Graph:
     def _dangle(self, index: Index, edge: _Edge) -> None:
         """A matrix times a vector."""
         there = edge.other(index)
-        if edge.squared and there in self.inner and not self.vectors[index]:
-            alone = not self.vectors[there] and sum(there in e.ends for e in self.edges) == 1
-            if alone:
-                self.edges.remove(edge)
-                self.inner.remove(there)
+        sole = there in self.inner and sum(there in e.ends for e in self.edges) == 1
+        if sole and not self.vectors[index] and not self.vectors[there]:
+            self.edges.remove(edge)
+            self.inner.remove(there)
+            if edge.squared:
                 self.scalars.append(self.style.norm(edge.squared, Integer(2)))
-                return
+            else:
+                inside = self._spelt(edge.parts, edge.ends[0])
+                self.scalars.append(self.style.call("sum", inside))
+            return
         self.edges.remove(edge)
         tail = self.vectors[index] or [self.style.ones()]
         parts = [self._token(part) for part in edge.read(there)]
@@ -511,7 +545,7 @@ class _Graph:
                     a, b = (
                         self._spelt(e.read(first.ends[0]), first.ends[0]) for e in (first, second)
                     )
-                    both = self.style.brackets(self.style.entry_product([a, b]))
+                    both = self.style.entry_product([a, b])
                     self.edges.append(_Edge(first.ends, [(both, False)]))
                     return True
         return False
@@ -521,7 +555,15 @@ class _Graph:
         return self.style.transposed(shown) if turned and not self._is_diagonal(shown) else shown
 
     def _is_diagonal(self, shown: str) -> bool:
-        return shown.startswith(self.style.call("diag", "").removesuffix(self.style.closing))
+        head = self.style.call("diag", "").removesuffix(self.style.closing)
+        if not shown.startswith(head):
+            return False
+        level = 1
+        for place, character in enumerate(shown[len(head) :], len(head)):
+            level += (character == "(") - (character == ")")
+            if level == 0:
+                return place == len(shown) - 1
+        return False
 
     def _spelt(self, parts: list[tuple[str, bool]], start: Index) -> str:
         if not parts:
@@ -535,7 +577,7 @@ class _Graph:
             return ""
         rows = self.vectors[free[0]]
         if len(free) == 1:
-            return style.entry_product(rows) if rows else style.ones()
+            return style.entry_product(rows) if rows else style.one()
         columns = self.vectors[free[1]]
         between = [self._spelt(e.read(free[0]), free[0]) for e in self.edges if e.parts]
         on_diagonal = any(not e.parts for e in self.edges)

@@ -8,6 +8,8 @@ ever written out.
 The normal form decides equality. Deltas with a summed index are eliminated, equal factors are
 gathered into one power, summed indices are named in an order that depends on nothing but the term
 (colour refinement, and a search among what it leaves tied), and like terms are added up.
+Expressions with one normal form are equal. Equal polynomials have one, and so have their quotients
+and roots by single products; quotients by sums, and indices of size 1, may be left apart.
 
 An axis is a tuple of indices: one for a plain axis, several where a Kronecker product has made one
 axis of many.
@@ -15,17 +17,23 @@ axis of many.
 
 # SymPy is not typed, and what is inferred of its constructors is wrong.
 # pyright: reportArgumentType=false
+# pyright: reportReturnType=false
 # pyright: reportOperatorIssue=false
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from sympy import Expr, Integer, Rational, S, Symbol, expand
+from sympy import Expr, Float, Integer, Rational, S, expand
+
+from flowsim._errors import InputError
 
 __all__ = [
     "CHANGE",
@@ -228,7 +236,7 @@ class Tensor:
     def key(self) -> tuple:
         """What tells the tensor from others, in a fixed order."""
         sizes = tuple(tuple(str(i.size) for i in axis) for axis in self.axes)
-        return (sizes, tuple(sorted((_term_key(t), str(c)) for t, c in self.terms.items())))
+        return (sizes, tuple(sorted((term_key(t), str(c)) for t, c in self.terms.items())))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tensor) and self.key == other.key
@@ -264,10 +272,18 @@ class Tensor:
         others_axes, others = other.opened()
         here, there = unified(axes, others_axes)
         moved = [(c, t.moved(here)) for c, t in terms] + [(c, t.moved(there)) for c, t in others]
-        return Tensor(tuple(_moved_slot(axis, here) for axis in axes), moved)
+        return Tensor(tuple(moved_slot(axis, here) for axis in axes), moved)
 
     def __sub__(self, other: Tensor) -> Tensor:
         return self + (-other)
+
+    def multiplied_out(self, power: int) -> Tensor:
+        """A whole positive power, entry by entry."""
+        result = self
+        for _ in range(power - 1):
+            axes, terms = result.opened()
+            result = Tensor(axes, product(terms, self.placed(axes)))
+        return result
 
     def transposed(self, order: tuple[int, ...]) -> Tensor:
         """The tensor with its axes in another order."""
@@ -288,6 +304,17 @@ class Tensor:
                     found.add(factor.atom.name)
                 elif isinstance(factor.atom, (Body, Apply)):
                     found |= factor.atom.inner.variables()
+        return found
+
+    def constants(self) -> dict[str, Any]:
+        """The arrays of numbers in it by their names."""
+        found: dict[str, Any] = {}
+        for term in self.terms:
+            for factor in term.factors:
+                if isinstance(factor.atom, Constant):
+                    found[factor.atom.name] = factor.atom.value
+                elif isinstance(factor.atom, (Body, Apply)):
+                    found |= factor.atom.inner.constants()
         return found
 
     def __repr__(self) -> str:
@@ -356,7 +383,8 @@ def unified(
     return here, there
 
 
-def _moved_slot(slot: Slot, substitution: Mapping[Index, Slot]) -> Slot:
+def moved_slot(slot: Slot, substitution: Mapping[Index, Slot]) -> Slot:
+    """The indices of an axis with some replaced."""
     return tuple(itertools.chain.from_iterable(substitution.get(i, (i,)) for i in slot))
 
 
@@ -369,10 +397,9 @@ def _without_brackets(term: Term) -> list[tuple[Expr, Term]] | None:
         if not isinstance(factor.atom, Body):
             continue
         rest = term.factors[:place] + term.factors[place + 1 :]
-        if factor.power.is_integer and factor.power.is_positive:
-            left = factor._replace(power=factor.power - 1)
-            kept = Term((*rest, left) if left.power != 0 else rest, term.sums)
-            return product([(S.One, kept)], factor.atom.inner.placed(factor.slots))
+        if factor.power.is_Integer and factor.power.is_positive:
+            opened = factor.atom.inner.multiplied_out(int(factor.power))
+            return product([(S.One, Term(rest, term.sums))], opened.placed(factor.slots))
         inner = factor.atom.inner
         if inner.axes or len(inner.terms) != 1:
             continue
@@ -414,7 +441,7 @@ def _closed_parts(term: Term) -> list[Term]:
 def _canonical(term: Term) -> tuple[Expr, Term]:
     """A number and the term in normal form whose product is the term."""
     scale, term = _without_deltas(term)
-    term = _one_name_for_equal_indices(term)
+    term = _undivided(_one_name_for_equal_indices(term))
     powers: dict[tuple[Atom, tuple[Slot, ...]], Expr] = {}
     for factor in term.factors:
         slots = factor.slots
@@ -459,7 +486,8 @@ def _without_deltas(term: Term) -> tuple[Expr, Term]:
 def _one_name_for_equal_indices(term: Term) -> Term:
     """Write every factor with the first of the free indices that deltas make equal."""
     factors = list(term.factors)
-    for place, factor in enumerate(factors):
+    for place in range(len(factors)):
+        factor = factors[place]  # as the deltas before it have left it
         if not isinstance(factor.atom, Delta) or any(len(slot) != 1 for slot in factor.slots):
             continue
         low, high = sorted(slot[0] for slot in factor.slots)
@@ -471,32 +499,78 @@ def _one_name_for_equal_indices(term: Term) -> Term:
     return Term(tuple(kept), term.sums)
 
 
+def _undivided(term: Term) -> Term:
+    """One index for summed ones that divide an axis but always stand together."""
+    while True:
+        slots = [slot for factor in term.factors for slot in factor.slots]
+        counts = Counter(i for slot in slots for i in slot)
+        pairs = Counter(pair for slot in slots for pair in itertools.pairwise(slot))
+        for (a, b), count in pairs.items():
+            if a != b and {a, b} <= term.sums and count == counts[a] == counts[b]:
+                break
+        else:
+            return term
+        whole = fresh(a.size * b.size)
+        term = Term(term.factors, term.sums - {b}).moved({a: (whole,), b: ()})
+
+
 def _named(term: Term) -> Term:
     """Name the summed indices in an order that depends on nothing but the term."""
     if not term.sums:
         return Term(tuple(sorted(term.factors, key=_factor_key)), term.sums)
-    colours = {i: (1, str(i.size)) for i in term.sums}
-    best = min(_orders(term, colours), key=_term_key)
-    return best
+    return _least(term, _refined(term, {i: (1, str(i.size)) for i in term.sums}))
 
 
-def _orders(term: Term, colours: dict[Index, tuple]) -> list[Term]:
-    """The term named in every order that colour refinement leaves possible."""
-    colours = _refined(term, colours)
+def _least(term: Term, colours: dict[Index, tuple]) -> Term:
+    """The least of the terms named in every order that colour refinement leaves possible.
+
+    Two choices among tied indices that end in the same term, each followed by the first choices
+    from there on, are images of each other under a symmetry of the term: one of them will do.
+    """
+    tied = _tied(colours)
+    if not tied:
+        return _ordered(term, colours)
+    ends: set[Term] = set()
+    best: Term | None = None
+    for chosen in tied:
+        apart = _apart(term, colours, tied, chosen)
+        end = _first(term, apart)
+        if end in ends:
+            continue
+        ends.add(end)
+        least = _least(term, apart)
+        best = least if best is None else min(best, least, key=term_key)
+    return best or _ordered(term, colours)
+
+
+def _first(term: Term, colours: dict[Index, tuple]) -> Term:
+    """The term named in the order that the first choice among tied indices leads to."""
+    while tied := _tied(colours):
+        colours = _apart(term, colours, tied, tied[0])
+    return _ordered(term, colours)
+
+
+def _tied(colours: dict[Index, tuple]) -> list[Index]:
+    """The first indices that share a colour, or none."""
     classes: dict[tuple, list[Index]] = {}
     for index, colour in colours.items():
         classes.setdefault(colour, []).append(index)
-    tied = [members for _, members in sorted(classes.items()) if len(members) > 1]
-    if not tied:
-        order = sorted(colours, key=lambda i: colours[i])
-        naming: dict[Index, Slot] = {i: (Index("d", n, i.size),) for n, i in enumerate(order)}
-        named = term.moved(naming)
-        return [Term(tuple(sorted(named.factors, key=_factor_key)), named.sums)]
-    found = []
-    for chosen in tied[0]:
-        apart = {i: (*c, int(i != chosen)) if i in tied[0] else (*c, 0) for i, c in colours.items()}
-        found += _orders(term, apart)
-    return found
+    return min(((c, m) for c, m in classes.items() if len(m) > 1), default=((), []))[1]
+
+
+def _apart(
+    term: Term, colours: dict[Index, tuple], tied: list[Index], chosen: Index
+) -> dict[Index, tuple]:
+    """The colours that follow when one of the tied indices comes before the others."""
+    others = set(tied) - {chosen}
+    return _refined(term, {i: (*c, int(i in others)) for i, c in colours.items()})
+
+
+def _ordered(term: Term, colours: dict[Index, tuple]) -> Term:
+    """The term with its summed indices named in the order of their colours."""
+    order = sorted(colours, key=lambda i: colours[i])
+    named = term.moved({i: (Index("d", n, i.size),) for n, i in enumerate(order)})
+    return Term(tuple(sorted(named.factors, key=_factor_key)), named.sums)
 
 
 def _refined(term: Term, colours: dict[Index, tuple]) -> dict[Index, tuple]:
@@ -510,7 +584,7 @@ def _refined(term: Term, colours: dict[Index, tuple]) -> dict[Index, tuple]:
             pattern = tuple(
                 tuple(shown.get(i, (0, i.number)) for i in slot) for slot in factor.slots
             )
-            signature = (factor.atom.key, str(factor.power), pattern)
+            signature = (factor.atom.key, _spelt(factor.power), pattern)
             for s, slot in enumerate(factor.slots):
                 for p, i in enumerate(slot):
                     if i in places:
@@ -525,39 +599,34 @@ def _refined(term: Term, colours: dict[Index, tuple]) -> dict[Index, tuple]:
 
 def _factor_key(factor: Factor) -> tuple:
     slots = tuple(tuple((i.kind, i.number) for i in slot) for slot in factor.slots)
-    return (factor.atom.key, slots, str(factor.power))
+    return (factor.atom.key, slots, _spelt(factor.power))
 
 
-def _term_key(term: Term) -> tuple:
+@lru_cache(maxsize=4096)
+def _spelt(number: Expr) -> str:
+    return str(number)
+
+
+def term_key(term: Term) -> tuple:
+    """What tells a term from others, in a fixed order."""
     return tuple(_factor_key(f) for f in term.factors)
 
 
-def degree(term: Term) -> Counter:
-    """How often each index stands in the factors of a term."""
-    return Counter(i for f in term.factors for slot in f.slots for i in slot)
-
-
 def exact(number: Any) -> Expr:
-    """A number as an exact SymPy scalar; a float only where it is a short fraction."""
-    from fractions import Fraction
-    from numbers import Integral, Real
+    """A number as an exact SymPy scalar.
 
+    A float is the short fraction that rounds to it, as 0.1 is 1/10, or else the fraction that it
+    is: sums of products of them cancel exactly.
+    """
     if isinstance(number, Expr):
-        return number
+        return number.xreplace({x: exact(float(x)) for x in number.atoms(Float)})
     if isinstance(number, Integral):
         return Integer(int(number))
     if isinstance(number, Fraction):
         return Rational(number.numerator, number.denominator)
-    if isinstance(number, Real):
-        short = Fraction(float(number)).limit_denominator(1000)
-        if float(short) == float(number):
-            return Rational(short.numerator, short.denominator)
-        import sympy
-
-        return sympy.Float(float(number))
-    raise TypeError(f"{number!r} is not a number")
-
-
-def named_size(size: Any) -> Size:
-    """A size, a whole number or a name for one."""
-    return Symbol(size, integer=True, positive=True) if isinstance(size, str) else size
+    if isinstance(number, Real) and math.isfinite(number):
+        value = Fraction(float(number))
+        short = value.limit_denominator(1000)
+        chosen = short if float(short) == float(number) else value
+        return Rational(chosen.numerator, chosen.denominator)
+    raise InputError(f"{number!r} stands in a formula; finite real numbers can.")
