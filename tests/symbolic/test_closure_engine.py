@@ -100,7 +100,7 @@ def test_no_relation_between_independent_functions():
             ),
         ),
     ],
-    ids=str,
+    ids=["chain", "two-layer"],
 )
 def test_points_on_level_sets(par, laws):
     em = entry_map(par)
