@@ -158,15 +158,26 @@ def _conserved(found: ConservationLaws) -> LawSection:
 
 
 def _closed(found: Closure) -> LawSection:
-    prose = tuple(line.strip() for line in str(found).split("\n") if line.strip())
-    typeset = found.latex()
-    return LawSection(
-        "Can it be written in w alone?", prose, (Shown("", typeset),) if typeset else ()
+    title = "Can it be written in w alone, given what is conserved?"
+    if not found.closes:
+        return LawSection(title, ("No.", *_sentences(str(found))))
+    prose = (f"Yes, in {found.form} form, G being grad L(w): {found.because}.",)
+    rows = tuple(Shown(row.plain, row.typeset) for row in found.rows())
+    validity = tuple(f"Valid {sentence}." for sentence in found.domain)
+    likewise = tuple(
+        f"Likewise for {count} more that {'is' if count == 1 else 'are'} mapped alike."
+        for part in found.parts
+        if (count := len(part.values) - 1) > 0
     )
+    return LawSection(title, (*prose, *validity, *likewise), rows)
+
+
+def _sentences(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.split("\n") if line.strip())
 
 
 def _mirrored(found: MirrorVerdict) -> LawSection:
-    prose = tuple(line.strip() for line in str(found).split("\n"))
+    prose = _sentences(str(found))
     steps = tuple(
         Shown(str(s).split("\n")[0], s.latex(), f"{s.justification} [{s.check}]")
         for s in found.steps

@@ -58,6 +58,9 @@ __all__ = [
 #: The step size in what is printed, h.
 STEP = Symbol("h", positive=True)
 
+#: A further order has three times the terms: these take some seconds.
+LARGEST_ORDER, LARGEST_SYMBOLIC_ORDER = 12, 7
+
 #: A linear combination of elementary differentials.
 Combination = Mapping[Tree, Expr]
 
@@ -191,7 +194,8 @@ def modified_equation(order: int, *, momentum: Expr | int = 0) -> ModifiedEquati
     Raises
     ------
     InputError
-        If the order is not a whole number of at least 1, or λ is a number outside [0, 1).
+        If the order is not a whole number from 1 to 12 (to 7 where λ is a symbol), or λ is a number
+        outside [0, 1).
 
     Notes
     -----
@@ -214,8 +218,19 @@ def modified_equation(order: int, *, momentum: Expr | int = 0) -> ModifiedEquati
             f"momentum is {momentum!r}; pass an integer or a SymPy number or symbol, such as "
             "Rational(9, 10): the coefficients are exact."
         ) from None
-    if momentum.is_number and not (0 <= momentum < 1):
+    if momentum.is_number and not (momentum.is_real and 0 <= momentum < 1):
         raise InputError(f"momentum is {momentum}, where a number in [0, 1) is needed.")
+    if any(symbol.name == STEP.name for symbol in momentum.free_symbols):
+        raise InputError(f"momentum is {momentum}, but {STEP} is the step size; rename the symbol.")
+    largest = LARGEST_ORDER if momentum.is_number else LARGEST_SYMBOLIC_ORDER
+    if order > largest:
+        raise InputError(
+            f"order is {order}; at most {largest} is worked out here, the terms growing threefold "
+            "with each order. The series is asymptotic: a smaller step helps more than its terms."
+            if momentum.is_number
+            else f"order is {order}; at most {largest} is worked out for a symbolic momentum. Pass "
+            f"a number such as Rational(9, 10) for orders up to {LARGEST_ORDER}."
+        )
     return ModifiedEquation(_solve(order, momentum), momentum)
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from sympy import Add, Basic, MatAdd, MatMul, MatrixSymbol, Transpose
+from sympy import Add, Basic, Indexed, MatAdd, MatMul, MatrixSymbol, Transpose
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
 
-__all__ = ["latex", "text"]
+__all__ = ["entry", "latex", "text"]
 
 
 def latex(expr: Basic, *, vectors: bool = False) -> str:
@@ -37,6 +37,16 @@ def latex(expr: Basic, *, vectors: bool = False) -> str:
 def text(expr: Basic) -> str:
     """Return a law as one line of plain text."""
     return _Text().doprint(expr)
+
+
+def entry(name: str, indices: str) -> str:
+    r"""LaTeX of an entry of an array, ``w1`` at ``0`` as :math:`(w_1)_0`; no index, no entry."""
+    letters = name.rstrip("0123456789")
+    digits = name[len(letters) :]
+    array = f"{letters}_{{{digits}}}" if digits and len(letters) == 1 else name
+    if not indices:
+        return array
+    return f"({array})_{{{indices}}}" if digits else f"{array}_{{{indices}}}"
 
 
 class _Written:
@@ -105,6 +115,14 @@ class _Latex(_Written, LatexPrinter):
 
     def _print_Identity(self, expr: Basic) -> str:
         return "I"
+
+    def _print_Indexed(self, expr: Indexed) -> str:
+        indices = ",".join(self.doprint(i) for i in expr.indices)
+        return (
+            entry(str(expr.base.label), indices)
+            if expr.base.label.is_Symbol
+            else (super()._print_Indexed(expr))
+        )
 
     def _print_MatrixSymbol(self, expr: MatrixSymbol, style: str = "plain") -> str:
         w = "w" if self.vectors else "W"

@@ -19,15 +19,21 @@ from numbers import Integral
 from numbers import Rational as NumbersRational
 
 from sympy import (
+    Abs,
     Add,
     Dummy,
     EmptySet,
     Expr,
     FiniteSet,
     Float,
+    Heaviside,
+    I,
     Integer,
     Interval,
     Matrix,
+    Max,
+    Min,
+    Piecewise,
     Poly,
     Rational,
     S,
@@ -36,8 +42,11 @@ from sympy import (
     cancel,
     diff,
     log,
+    nan,
     oo,
+    sign,
     sqrt,
+    zoo,
 )
 from sympy import Integral as IntegralOf
 
@@ -155,7 +164,8 @@ def is_gradient_field(
         return GradientVerdict(True, depths, antisymmetric, loss, S.Zero, loss, None, reason)
     R, h, potential = _potential(loss, euler, ws, N, radial)
     _check_potential(potential, g, euler, ws, N)
-    reason = f"a gradient at N = {printing.text(N)}: of {printing.text(potential)}"
+    at = "every depth N" if N.is_Symbol else f"N = {printing.text(N)}"
+    reason = f"a gradient at {at}: of {printing.text(potential)}"
     return GradientVerdict(True, depths, antisymmetric, potential, R, h, None, reason)
 
 
@@ -206,7 +216,9 @@ def _potential(
     m = 2 / N
     if len(ws) == 1:
         # On a line every field is a gradient, and the two sides of 0 need not be alike.
-        (w,), s = ws, Symbol("s", real=True)
+        (w,) = ws
+        # Real only where w is, so that powers of squares are written alike.
+        s = Symbol("s", **{"real": True} if w.is_real else {})
         slope = N * (s**2) ** (1 - 1 / N) * diff(loss, w).subs(w, s)
         return None, None, IntegralOf(slope, (s, 0, w))
     # A point of the unit sphere with rational entries, none of them 0 where there are two.
@@ -297,6 +309,22 @@ def _refused(antisymmetric: Matrix, depths: Set, N: Expr, symbols: set[Symbol]) 
     return GradientVerdict(False, depths, antisymmetric, None, None, None, point, text)
 
 
+def _check_smooth(loss: Expr) -> None:
+    """Refuse what has no second derivative, or is not real."""
+    kinked = [
+        part
+        for part in loss.atoms(Abs, Max, Min, Piecewise, Heaviside, sign)
+        if not (isinstance(part, Abs) and part.args[0].is_real)
+    ]
+    if kinked:
+        raise InputError(
+            f"loss holds {printing.text(kinked[0])}, which has a kink; pass a loss that is twice "
+            "differentiable away from the origin, such as one branch of it."
+        )
+    if loss.has(I, nan, oo, zoo, -oo):
+        raise InputError(f"loss is {printing.text(loss)}; pass a real and finite expression.")
+
+
 def _checked(
     loss: Expr, depth: Expr | float, variables: Sequence[Symbol] | None
 ) -> tuple[Expr, Expr, list[Symbol]]:
@@ -306,6 +334,7 @@ def _checked(
             "numeric field use flowsim.instruments.antisymmetric_part."
         )
     loss = exact(loss)
+    _check_smooth(loss)
     ws = sorted(loss.free_symbols, key=lambda s: s.sort_key()) if variables is None else variables
     ws = list(ws)
     if not ws or not all(isinstance(w, Symbol) for w in ws) or len(set(ws)) < len(ws):

@@ -14,12 +14,15 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import numpy as np
 import sympy
-from sympy.polys.domains import QQ
+from sympy.polys.domains import QQ, ZZ
+from sympy.polys.galoistools import gf_sqf_p
 from sympy.polys.rings import PolyElement
 
 from flowsim._errors import InputError
 from flowsim.symbolic.algebra.generators import fraction, rational_of, single
+from flowsim.symbolic.algebra.modular import PRIME, draw, modular
 
 if TYPE_CHECKING:
     from flowsim.symbolic.algebra.tower import Tower
@@ -174,9 +177,32 @@ def _factors(tower: Tower, poly: PolyElement) -> tuple[Fraction, list[tuple[Poly
     variables = sum(map(bool, highest))
     if variables <= FACTORED:
         return content, factors + [(f.monic(), e) for f, e in rest.factor_list()[1]]
-    if max(highest) <= 1:  # the square of a factor would have degree 2 in something
+    if _square_free(rest, highest):
         return content, [*factors, (rest, 1)]
     return content, factors + [(f.monic(), e) for f, e in rest.sqf_list()[1]]
+
+
+def _square_free(poly: PolyElement, highest: tuple[int, ...]) -> bool:
+    """Whether no square divides a polynomial, quickly; False where random numbers do not tell.
+
+    The square of a factor has degree 2 or more in some variable x. With numbers modulo PRIME for
+    the others it stays a square, where the degree in x stays.
+    """
+    values = [draw(np.random.default_rng(i)) for i in range(len(highest))]
+    for x, degree in enumerate(highest):
+        if degree < 2:
+            continue
+        row = [0] * (degree + 1)
+        for monomial, c in poly.items():
+            term = modular(fraction(c))
+            for g, e in enumerate(monomial):
+                if e and g != x:
+                    term = term * pow(values[g], e, PRIME) % PRIME
+            row[degree - monomial[x]] += term
+        row = [c % PRIME for c in row]
+        if not row[0] or not gf_sqf_p([ZZ(c) for c in row], PRIME, ZZ):
+            return False
+    return True
 
 
 def _power(tower: Tower, base: PolyElement, exponent: Fraction) -> PolyElement:

@@ -146,6 +146,8 @@ class EntryMap:
         poly = self.reduce(poly)
         if not poly or not self.tower.extended:
             return not poly
+        # Coprime integers: a multiple of PRIME would vanish at every point.
+        poly = poly.primitive()[1]
         rng = np.random.default_rng(seed)
         return all(self.evaluate(poly, self.random_point(rng)) == 0 for _ in range(3))
 
@@ -295,9 +297,12 @@ def entry_map(par: Parametrization) -> EntryMap:
     except InputError:
         raise
     except Exception as error:  # whatever a map does that a ring of entries does not know
+        # The first line: what follows in JAX's messages is advice to who writes JAX.
+        complaint = str(error).partition("\n")[0].rstrip(".")
         raise InputError(
-            f"par cannot be written out entry by entry: {type(error).__name__}: {error}. Write it "
-            "with @ * / ** + - and the functions of flowsim.functions."
+            f"par cannot be written out entry by entry: {type(error).__name__}: {complaint}. Write "
+            "it with @ * / ** + - and the functions of flowsim.functions, not those of jax.numpy; "
+            "constants may be NumPy arrays."
         ) from error
     values = tuple(
         tower.reduce(tower.lift(tower.element(x).poly)) for x in np.ravel(np.array(value, object))

@@ -13,7 +13,7 @@ import sympy
 from sympy import Basic, Eq, Expr, Symbol
 
 from flowsim.symbolic import printing
-from flowsim.symbolic.certify import Step
+from flowsim.symbolic.certify import Line, Step
 from flowsim.symbolic.closure.leaf import Verdict
 from flowsim.symbolic.closure.witness import Witness
 
@@ -127,20 +127,29 @@ class Closure:
         """The law in LaTeX, or the reason why there is none."""
         if not self.closes:
             return r"\text{" + self.because.replace("_", r"\_") + "}"
-        bars = r"\|w\|"
-        rows = [
-            _norms(f"{_left(line.lhs)} &= {printing.latex(line.rhs)}", bars)
-            for line in self._lines()
-        ]
-        shown = self._shown_constants()
-        rows += [f"{printing.latex(c)} &= {printing.latex(e)}" for c, e in shown.items()]
-        if self.form == "implicit":
-            rows.append(r"\dot{w} &= -J J^{\top} \nabla L(w) \text{ where}")
-            rows += [
-                f"{printing.latex(e.lhs)} &= {printing.latex(e.rhs)}"
-                for e in self.equations[:MOST_EQUATIONS]
-            ]
+        rows = [row.typeset.replace(" = ", " &= ", 1) for row in self.rows()]
         return r"\begin{aligned}" + r" \\ ".join(rows) + r"\end{aligned}"
+
+    def rows(self) -> tuple[Line, ...]:
+        """The law, what stands for what in it, and the equations of an implicit form, line by line.
+
+        Empty where the motion does not close.
+        """
+        if not self.closes:
+            return ()
+        rows = [_row(_velocity(e.lhs), _left(e.lhs), e.rhs) for e in self._lines()]
+        for c, e in self._shown_constants().items():
+            rows.append(_row(printing.text(c), printing.latex(c), e))
+        if self.form == "implicit":
+            rows.append(
+                Line(
+                    "w' = -J J^T G at the theta with",
+                    r"\dot{w} = -J J^{\top} G \text{ at } \theta \text{ with}",
+                )
+            )
+            for e in self.equations[:MOST_EQUATIONS]:
+                rows.append(_row(printing.text(e.lhs), printing.latex(e.lhs), e.rhs))
+        return tuple(rows)
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.latex()}$"
@@ -188,6 +197,13 @@ class Closure:
             used |= line.free_symbols
         shown = {c: e for c, e in self.constants.items() if c in used}
         return {c: sympy.sign(e) if str(c).startswith(SIGN) else e for c, e in shown.items()}
+
+
+def _row(plain: str, typeset: str, rhs: Basic) -> Line:
+    right = printing.latex(rhs).replace("<w, G>", r"\langle w, G\rangle")
+    return Line(
+        _norms(f"{plain} = {printing.text(rhs)}", "|w|"), _norms(f"{typeset} = {right}", r"\|w\|")
+    )
 
 
 def _velocity(lhs: Basic) -> str:

@@ -299,7 +299,8 @@ def _because(verdicts: list[Verdict], form: str) -> str:
     if form == "constant":
         return "P does not depend on the parameters"
     if all(v.fibre == 0 for v in verdicts):
-        return "along the leaf P changes only with w"
+        return "of the states that can be reached no two nearby ones share w, so that w tells P"
     fibre = sum(v.fibre for v in verdicts)
     where = "the one direction" if fibre == 1 else f"the {fibre} directions"
-    return f"P is constant in {where} of the leaf that keep{'s' if fibre == 1 else ''} w"
+    keep = "keeps" if fibre == 1 else "keep"
+    return f"P is constant in {where} that {keep} w among the states that can be reached"

@@ -24,6 +24,8 @@ __all__ = ["Named", "balances", "factor_arrays", "minor_families", "powers"]
 #: Exponents tried for every entry, beside those that the map itself suggests.
 BOX = 4
 MOST_POWERS = 600
+#: Products of higher powers leave the range of float64, and stay sums of logarithms.
+LARGEST_EXPONENT = 64
 LARGEST_MINOR = 4
 MOST_MINORS = 130
 
@@ -56,7 +58,7 @@ def balances(em: EntryMap) -> Iterator[Named]:
     """Differences of entries of Gram matrices of two factors, and of their squared lengths.
 
     First whole matrices, such as U^T U - V^T V; then the diagonals against the squares of vectors;
-    then the squared lengths.
+    then the squared lengths; last the squared length of one factor, as of a normalized one.
     """
     arrays = factor_arrays(em)
     squares = {name: list(_squares(name, array)) for name, array in arrays.items()}
@@ -70,6 +72,8 @@ def balances(em: EntryMap) -> Iterator[Named]:
                     for index, a in A.entries.items():
                         name = f"({A.name} - {B.name}){index}" if index else f"{A.name} - {B.name}"
                         yield Named(name, (a - B.entries[index]).poly)
+    for sums in squares.values():
+        yield from (Named(A.name, A.entries[""].poly) for A in sums if A.kind == 2)
 
 
 @dataclass(frozen=True)
@@ -251,7 +255,7 @@ def _determinant(matrix: np.ndarray) -> Element:
 def monomial_of_logs(em: EntryMap, poly: PolyElement) -> PolyElement | None:
     """The exponential of a sum of logarithms with integer coefficients, a product of powers.
 
-    None for anything else.
+    None for anything else, and where an exponent is large.
     """
     result = em.ring.one
     for monomial, c in poly.items():
@@ -259,7 +263,7 @@ def monomial_of_logs(em: EntryMap, poly: PolyElement) -> PolyElement | None:
         if len(used) != 1 or used[0][1] != 1 or int(c.denominator) != 1:
             return None
         generator = em.tower.generators[used[0][0]]
-        if generator.kind != "log":
+        if generator.kind != "log" or abs(int(c.numerator)) > LARGEST_EXPONENT:
             return None
         try:
             part = power(em.tower, generator.base, Fraction(int(c.numerator)))

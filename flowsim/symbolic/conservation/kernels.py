@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import gcd, lcm
+from typing import Any
 
 import numpy as np
 from sympy.polys.domains import QQ
+from sympy.polys.matrices import DomainMatrix
 from sympy.polys.rings import PolyElement
 
+from flowsim.symbolic.algebra.generators import fraction, sparse
 from flowsim.symbolic.algebra.modular import Echelon, kernel, rational
 from flowsim.symbolic.algebra.packed import PackedRing
 from flowsim.symbolic.algebra.ring import EntryMap, Field
@@ -34,6 +37,9 @@ __all__ = [
     "primitive",
     "simplicity",
 ]
+
+#: Combinations of more candidates than this are not solved for over the rationals.
+MOST_SOLVED = 12
 
 
 def monomials(em: EntryMap, degree: int) -> list[PolyElement]:
@@ -78,17 +84,47 @@ def combinations(
         basis.add(vector)
     found = []
     for vector in basis.rows.values():
-        coefficients = {k: rational(v) for k, v in vector.items()}
-        total = em.ring.zero
-        for k, c in coefficients.items():
-            if c is None:
-                break
-            total += em.tower.lift(candidates[k]) * QQ(c.numerator, c.denominator)
-        else:
-            # Sums of large fractions may be recovered wrongly; those are not laws.
-            if total and is_conserved(em, total, fields):
-                found.append(primitive(total))
+        total = _combined(em, candidates, {k: rational(v) for k, v in vector.items()})
+        # Large fractions may be recovered wrongly, or not at all; those are solved for exactly.
+        if total is None or not is_conserved(em, total, fields):
+            total = _exactly(em, candidates, fields, sorted(vector))
+        if total is not None:
+            found.append(primitive(total))
     return found
+
+
+def _combined(
+    em: EntryMap, candidates: Sequence[PolyElement], coefficients: Mapping[int, Fraction | None]
+) -> PolyElement | None:
+    """A linear combination of candidates; None where it is 0 or a coefficient is unknown."""
+    total = em.ring.zero
+    for k, c in coefficients.items():
+        if c is None:
+            return None
+        total += em.tower.lift(candidates[k]) * QQ(c.numerator, c.denominator)
+    return total or None
+
+
+def _exactly(
+    em: EntryMap, candidates: Sequence[PolyElement], fields: Sequence[Field], support: list[int]
+) -> PolyElement | None:
+    """The one combination of a few candidates that is conserved, over the rationals."""
+    if len(support) > MOST_SOLVED:
+        return None
+    rows: dict[object, dict[int, Any]] = defaultdict(dict)
+    for place, k in enumerate(support):
+        for f, field in enumerate(fields):
+            for monomial, c in em.tower.lift(em.along(candidates[k], field)).items():
+                rows[f, sparse(monomial)][place] = c
+    table = [[row.get(i, QQ.zero) for i in range(len(support))] for row in rows.values()]
+    solutions = DomainMatrix(table, (len(table), len(support)), QQ).nullspace().to_list()
+    if len(solutions) != 1:
+        return None
+    (solution,) = solutions
+    total = _combined(
+        em, candidates, {k: fraction(c) for k, c in zip(support, solution, strict=True)}
+    )
+    return total if total is not None and is_conserved(em, total, fields) else None
 
 
 def kernel_dimension(em: EntryMap, degree: int) -> int:

@@ -12,6 +12,8 @@ from sympy import Add, Expr
 from sympy.core.expr import AtomicExpr
 from sympy.printing.printer import Printer
 
+from flowsim.symbolic import printing
+
 __all__ = ["Named", "combination", "entry_latex"]
 
 
@@ -52,9 +54,5 @@ def combination(components: Sequence[Expr], basis: Sequence[Expr]) -> Expr:
 
 def entry_latex(name: str) -> str:
     """``u[0]`` as u_{0}: entries count from 0, as in code."""
-    head, bracket, index = name.partition("[")
-    shown = head if len(head) == 1 else rf"{head[0]}_{{{head[1:]}}}"
-    if not bracket:
-        return shown
-    counted = index.rstrip("]")
-    return f"{shown}_{{{counted}}}" if len(head) == 1 else f"{{{shown}}}_{{{counted}}}"
+    head, _, index = name.partition("[")
+    return printing.entry(head, index.rstrip("]").replace(" ", ""))
