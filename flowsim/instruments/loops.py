@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,14 +53,13 @@ class QuadratureError(FlowsimError):
         self.integral = integral
 
 
-@dataclass(frozen=True)
-class LoopIntegral:
-    r"""The integral of a field around a closed curve.
+class LoopIntegral(float):
+    r"""The integral of a field around a closed curve: a number that knows its error.
 
     Attributes
     ----------
     value : float
-        :math:`\oint F \cdot dw`.
+        :math:`\oint F \cdot dw`, as a plain number.
     error : float
         An estimate of its error.
     scale : float
@@ -70,13 +68,26 @@ class LoopIntegral:
         How often the field was evaluated.
     """
 
-    value: float
     error: float
     scale: float
     evaluations: int
 
-    def __float__(self) -> float:
-        return self.value
+    def __new__(cls, value: float, error: float, scale: float, evaluations: int) -> LoopIntegral:
+        """Make the number and note what is known of it."""
+        number = super().__new__(cls, value)
+        number.error, number.scale, number.evaluations = error, scale, evaluations
+        return number
+
+    @property
+    def value(self) -> float:
+        """The number alone."""
+        return float(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"LoopIntegral({float(self):.12g}, error {self.error:.1g}, "
+            f"{self.evaluations} evaluations)"
+        )
 
 
 @known_keywords

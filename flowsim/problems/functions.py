@@ -104,7 +104,13 @@ def outer(a: Any, b: Any) -> Any:
 
 def einsum(subscripts: str, *operands: Any) -> Any:
     """A sum of products, in Einstein's notation: ``einsum("ir,jr,kr->ijk", A, B, C)``."""
-    return _read("einsum", lambda np, *xs: np.einsum(subscripts, *xs), *operands, spec=subscripts)
+
+    def numeric(np: Any, *xs: Any) -> Any:
+        # Two at a time: NumPy would loop over all indices at once otherwise.
+        pairwise = len(xs) > 2 and not any(getattr(x, "dtype", None) == OBJECT for x in xs)
+        return np.einsum(subscripts, *xs, **({"optimize": "greedy"} if pairwise else {}))
+
+    return _read("einsum", numeric, *operands, spec=subscripts)
 
 
 def ravel(x: Any) -> Any:

@@ -196,6 +196,8 @@ def _named_shapes(shapes: Mapping[str, Shape | int]) -> tuple[tuple[str, ...], t
     for name, shape in shapes.items():
         if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
             raise InputError(f"shapes names a factor {name!r}; names are letters and digits.")
+        if name == "G":
+            raise InputError("shapes names a factor 'G', as laws call the gradient of the loss.")
         sizes = (shape,) if isinstance(shape, Integral) else shape
         if not isinstance(sizes, Sequence) or isinstance(sizes, str):
             raise InputError(f"shapes[{name!r}] is {shape!r}; pass a tuple such as (3, 2) or ().")
@@ -225,10 +227,13 @@ def probed_shape(f: Callable[..., Any], names: tuple[str, ...], shapes: tuple[Sh
         except InputError:
             raise
         except Exception as error:  # whatever the user's function raises is the complaint shown
+            # The first line: what follows in JAX's messages is advice to who writes JAX.
+            complaint = str(error).partition("\n")[0].rstrip(".")
             raise InputError(
                 f"f cannot be evaluated on factors {', '.join(names)} of shapes {shapes}: "
-                f"{type(error).__name__}: {error}. Write it with @ * / ** + -, .T and the "
-                "functions of flowsim.functions, of as many arguments as there are shapes."
+                f"{type(error).__name__}: {complaint}. Write it with @ * / ** + -, .T and the "
+                "functions of flowsim.functions (not those of numpy or math), without branches on "
+                "values, of as many arguments as there are shapes."
             ) from error
         if not hasattr(abstract, "shape") or abstract.dtype.kind != "f":
             raise InputError(f"f returns {abstract}; it must return one array of real numbers.")

@@ -16,6 +16,8 @@ S. Ganguli, ICLR 2014, arXiv:1312.6120 (the substitution, for two unequal layers
 # pyright: reportReturnType=false
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from sympy import Expr, Symbol, exp, sqrt
 
@@ -74,6 +76,9 @@ diagonal_quadratic = Theorem(
 )
 
 THEOREMS = (diagonal_quadratic,)
+
+#: Products from this to its inverse have squares within the range of float64.
+_SMALLEST = 1e-100
 
 
 def diagonal_quadratic_factors(
@@ -135,15 +140,35 @@ def diagonal_quadratic_factors(
     t = check_array("t", t)
     if (t < 0).any():
         raise InputError(f"t holds {t.min():g}; pass times from 0 on, the start being at 0.")
-    c = u0 * v0
-    gap = np.hypot(s, 2 * c)
-    # The root of the sign of s is a sum; the other one follows from the product -c^2.
-    large = (np.abs(s) + gap) / 2
-    small = c * (c / large)
-    upper, minus_lower = np.where(s > 0, large, small), np.where(s > 0, small, large)
-    E = np.exp(-4 * curvature * gap * t)
-    rest = -np.expm1(-4 * curvature * gap * t)
-    x0 = u0**2
-    over = x0 * (upper + minus_lower * E) + c**2 * rest
-    u = np.sqrt(over / (x0 * rest + upper * E + minus_lower))
-    return u, c / u
+    growth = _growth(*np.broadcast_arrays(u0, v0, s, curvature * t))
+    return u0 * growth, v0 / growth
+
+
+def _growth(u0: np.ndarray, v0: np.ndarray, s: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    """The ratio u / u0 after clock = l t; by logarithms where products leave float64's range."""
+    with np.errstate(all="ignore"):
+        c = u0 * v0
+        gap = np.hypot(s, 2 * c)
+        # The root of the sign of s is a sum; the other one follows from the product -c^2.
+        large = (np.abs(s) + gap) / 2
+        small = c * (c / large)
+        upper, minus_lower = np.where(s > 0, large, small), np.where(s > 0, small, large)
+        spent = -4 * gap * clock
+        E, rest = np.exp(spent), -np.expm1(spent)
+        over = upper + minus_lower * E + v0**2 * rest
+        under = u0**2 * rest + upper * E + minus_lower
+        plain = np.sqrt(over / under)
+
+        log_u, log_v, log_s = np.log(u0), np.log(v0), np.log(np.abs(s))
+        log_c = log_u + log_v
+        log_gap = np.logaddexp(2 * log_s, 2 * (log_c + math.log(2))) / 2
+        large = np.logaddexp(log_s, log_gap) - math.log(2)
+        small = 2 * log_c - large
+        upper, minus_lower = np.where(s > 0, large, small), np.where(s > 0, small, large)
+        left = np.log(rest)
+        over = np.logaddexp(np.logaddexp(upper, minus_lower + spent), 2 * log_v + left)
+        under = np.logaddexp(np.logaddexp(minus_lower, upper + spent), 2 * log_u + left)
+        by_logarithms = np.exp((over - under) / 2)
+    ordinary = np.minimum(np.minimum(u0, v0), c) > _SMALLEST
+    ordinary &= np.maximum(np.maximum(u0, v0), c) < 1 / _SMALLEST
+    return np.where(ordinary, plain, by_logarithms)

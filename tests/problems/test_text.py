@@ -292,7 +292,7 @@ REFUSED = [
     ("sign(u)", 0, "Use tanh"),
     ("floor(u)", 0, "nothing flows"),
     ("max(u, v)", 0, "log(exp(a) + exp(b))"),
-    ("relu(u)", 0, "ReLUNetwork"),
+    ("relu(u)", 0, "ReLUPaths"),
     ("ln(u)", 0, "Write log"),
     ("dot(u, v)", 0, "Write a @ b"),
     ("norm(u, v)", 0, "takes 1 argument, and 2 stand here. Write norm(A)"),

@@ -1,5 +1,7 @@
 """Conservation laws: as many as the theory counts, each orthogonal to every gradient."""
 
+import math
+
 import numpy as np
 import pytest
 import sympy
@@ -390,3 +392,36 @@ def test_too_large_maps_are_refused_with_a_remedy(monkeypatch):
 def test_nothing_depends_on_the_random_point(seed):
     par = DeepLinear((2, 2, 2, 2))
     assert str(conservation_laws(par, seed=seed)) == str(conservation_laws(par))
+
+
+@pytest.mark.parametrize(
+    ("rates", "law"),
+    [
+        # h = kappa_v u^2 - 2 kappa_u v^2, in coprime integers.
+        ({"u": math.pi, "v": 1e-8}, "5000000*u^2 - 3141592653589793*v^2"),
+        (
+            {"u": 0.1234567890123, "v": 0.9876543210987},
+            "3292181070329*u^2 - 823045260082*v^2",
+        ),
+    ],
+)
+def test_rates_of_many_digits_give_the_law_and_not_its_residue(rates, law):
+    par = Parametrization.from_text("u**2 * v", {"u": (), "v": ()})
+    laws = conservation_laws(par, rates=rates)
+    assert [law.text() for law in laws] == [law]
+
+
+def test_a_law_of_large_exponents_stays_finite():
+    par = Parametrization.from_text("1.23456789*u**2 + 0.3333333332*v**2", {"u": (), "v": ()})
+    (law,) = conservation_laws(par)
+    theta = np.array(0.3), np.array(2.0)
+    # u' = -2 a u g and v' = -2 b v g, so that log(u)/a - log(v)/b is constant.
+    du, dv = (float(g) for g in law.gradient(theta))
+    a, b = 1.23456789, 0.3333333332
+    assert abs(du * a * theta[0] + dv * b * theta[1]) <= 1e-12 * abs(du * a * theta[0])
+    assert np.isfinite(law.value(theta))
+
+
+def test_a_normalized_vector_of_many_entries_is_answered_by_its_length():
+    (law,) = conservation_laws(WeightNormalized(24))
+    assert law.name == "|v|^2"

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 from sympy import (
+    Abs,
     EmptySet,
     FiniteSet,
+    I,
     Integer,
     Interval,
     Matrix,
     MatrixSymbol,
+    Max,
+    Piecewise,
     Rational,
     Symbol,
     cos,
@@ -290,3 +294,31 @@ def test_sizes_are_compared():
         regularizer_exists(eye(3), [x, y])
     with pytest.raises(InputError, match="field has 1 entries on 2 variables"):
         antisymmetric_part([x], [x, y])
+
+
+def test_a_loss_of_one_variable_is_decided_whether_or_not_it_is_declared_real():
+    for w in (Symbol("x"), Symbol("x", real=True)):
+        verdict = is_gradient_field(w**2, 3)
+        # 3 * integral of s^(4/3) * 2 s from 0 to 2.
+        value = verdict.potential.subs(w, 2).doit()
+        assert verdict.holds
+        assert abs(float(value) - 1.8 * 2 ** (10 / 3)) <= 1e-12
+
+
+def test_a_radial_loss_is_a_gradient_at_every_depth_in_words():
+    x, y = symbols("x y")
+    assert "at every depth N" in is_gradient_field(x**2 + y**2, Symbol("N")).reason
+
+
+@pytest.mark.parametrize(
+    ("kinked", "message"),
+    [
+        (Abs(Symbol("x")) + Symbol("y"), r"loss holds Abs\(x\), which has a kink"),
+        (Max(Symbol("x"), Symbol("y")), "which has a kink"),
+        (Piecewise((Symbol("x"), Symbol("x") > 0), (Symbol("y"), True)), "which has a kink"),
+        (I * Symbol("x"), "pass a real and finite expression"),
+    ],
+)
+def test_losses_with_kinks_are_refused_by_name(kinked, message):
+    with pytest.raises(InputError, match=message):
+        is_gradient_field(kinked, 2)

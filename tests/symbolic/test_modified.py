@@ -326,3 +326,18 @@ def test_combinations_differentiate_by_the_product_rule():
 def test_wrong_input_is_named(arguments, complaint):
     with pytest.raises(InputError, match=complaint):
         modified_equation(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("order", "momentum", "message"),
+    [
+        (13, 0, "at most 12"),
+        (100, Rational(1, 2), "at most 12"),
+        (8, Symbol("lambda"), "at most 7"),
+        (2, Symbol("h"), "h is the step size"),
+        (2, S.NaN, r"momentum is nan, where a number in \[0, 1\)"),
+    ],
+)
+def test_orders_that_never_end_and_letters_that_collide_are_refused(order, momentum, message):
+    with pytest.raises(InputError, match=message):
+        modified_equation(order, momentum=momentum)

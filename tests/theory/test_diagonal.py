@@ -4,6 +4,8 @@ The numbers come from an independent Gragg-Bulirsch-Stoer integration of order 1
 precision, and from quadratures in extended precision, to thirteen digits.
 """
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -147,6 +149,18 @@ class TestQuadratic:
         assert np.abs((u - v) * (u + v) - [1.0, -2.0]).max() <= 1e-15
         u, _ = riccati.diagonal_quadratic_factors(0.3, 0.2, 1.0, 5.0, curvature=0.0)
         assert abs(u - 0.3) <= 1e-16
+
+    def test_starts_whose_product_underflows(self):
+        # u^2 of a start of 1e-300 follows s / (1 + (s / u_0^2 - 1) e^{-4 s t}), v_0 u_0 / u.
+        for t, largest in ((10.0, 1e-280), (400.0, 1.0)):
+            u, v = riccati.diagonal_quadratic_factors(1e-300, 2e-300, 1.0, t)
+            expected = math.exp(min(0.0, 2 * t - 300 * math.log(10)))
+            assert abs(u - expected) <= 1e-11 * expected
+            assert 0 <= v <= 2e-300
+            assert u <= largest
+        u, v = riccati.diagonal_quadratic_factors(1e-300, 1e4, 1.0, 50.0)
+        assert abs(math.log(u) + math.log(v) + 296 * math.log(10)) <= 1e-11
+        assert v <= 1e-40
 
     def test_wrong_input(self):
         with pytest.raises(InputError, match="t holds -1"):

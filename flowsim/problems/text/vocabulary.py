@@ -27,7 +27,7 @@ REFUSED = {
     "log(exp(a) + exp(b))",
     "minimum": "it has no derivative where its arguments tie. Use a smooth function, such as "
     "-log(exp(-a) + exp(-b))",
-    "relu": "it has no derivative at 0. Use ReLUNetwork for networks, or log(1 + exp(x))",
+    "relu": "it has no derivative at 0. Use ReLUPaths for networks, or log(1 + exp(x))",
     "where": "it has no derivative where it switches. Give one formula for the value",
     "ln": "the natural logarithm is called log. Write log",
     "dot": "products of matrices have a sign. Write a @ b",

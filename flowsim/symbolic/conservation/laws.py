@@ -84,6 +84,10 @@ class ConservationLaw:
             for part, shape in zip(parts, par.shapes, strict=True)
         )
 
+    def _sympy_(self) -> sympy.Expr:
+        """The expression, wherever SymPy is given the law."""
+        return self.expression
+
     def latex(self) -> str:
         """The expression in LaTeX."""
         return printing.latex(self.expression)
