@@ -163,7 +163,10 @@ def _closed(found: Closure) -> LawSection:
         return LawSection(title, ("No.", *_sentences(str(found))))
     prose = (f"Yes, in {found.form} form, G being grad L(w): {found.because}.",)
     rows = tuple(Shown(row.plain, row.typeset) for row in found.rows())
-    validity = tuple(f"Valid {sentence}." for sentence in found.domain)
+    validity = tuple(
+        f"Valid {said}." if said.startswith(("where", "at", "near")) else f"Note: {said}."
+        for said in found.domain
+    )
     likewise = tuple(
         f"Likewise for {count} more that {'is' if count == 1 else 'are'} mapped alike."
         for part in found.parts

@@ -268,7 +268,7 @@ def test_names_and_texts():
     assert conservation_laws(ScaledVector(2))[0].name == "w2^2 - |w1|^2"
     (law,) = conservation_laws(Diagonal(1))
     assert str(law) == law.text() == "u[0]*v[0]"
-    assert law.latex() == "{u}_{0} {v}_{0}"
+    assert law.latex() == "u_{0} v_{0}"
     assert law._repr_latex_().startswith("$")
     assert "det U[:,[0, 2]] / det U[:,[0, 1]]" in str(
         conservation_laws(SymmetricFactorization(2, 3))

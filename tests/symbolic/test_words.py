@@ -124,5 +124,5 @@ def test_scalar_exponents_add_up_before_they_are_compared():
 def test_a_transposed_chain_beside_a_transposed_plain_letter():
     D = MatrixSymbol("D", Chain(j, 1).shape[0], n)
     product = of(Chain(j, 1)).T @ of(D)
-    assert (product.T).T == product
+    assert product == product.T.T
     assert of(D).T @ of(Chain(j, 1)) == product.T

@@ -36,6 +36,8 @@ HIGHEST_POWER = 8
 # Once there is a form, so many more are tried for a shorter one.
 MOST_AFTER_FOUND = 3
 # With more entries than these the first form is kept.
+#: Maps with more entries of P are left implicit: the same map at a smaller size shows its form.
+MOST_SOLVED = 120
 LARGEST_SEARCHED = 10
 RHO = Symbol("rho", real=True)
 

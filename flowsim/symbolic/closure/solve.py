@@ -35,7 +35,12 @@ from flowsim.symbolic.closure.leaf import Verdict
 from flowsim.symbolic.closure.level import Level
 from flowsim.symbolic.closure.matrices import balanced_closure
 from flowsim.symbolic.closure.pieces import Piece, fixed_values, pieces_of
-from flowsim.symbolic.closure.radicals import RHO, Explicit, solve_preconditioner
+from flowsim.symbolic.closure.radicals import (
+    MOST_SOLVED,
+    RHO,
+    Explicit,
+    solve_preconditioner,
+)
 from flowsim.symbolic.closure.result import Closure, Part
 from flowsim.symbolic.closure.states import whole_states
 from flowsim.symbolic.closure.steps import derivation_of
@@ -264,6 +269,12 @@ def _explicit(
     FlowsimError
         If a form differs from J J^T in numbers; a wrong branch would show here.
     """
+    if len(P) > MOST_SOLVED:
+        note = (
+            f"roots are searched for up to {MOST_SOLVED} entries of P, and here are {len(P)}; the "
+            "same map at a smaller size shows its form"
+        )
+        return None, (level, None), [note]
     found = solve_preconditioner(level, w, c, P, seed)
     if not level.generic and (found is None or not found.solved):
         # Symbols first, numbers afterwards: where the level set could not be sampled modulo the

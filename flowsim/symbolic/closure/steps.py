@@ -28,6 +28,8 @@ __all__ = ["derivation_of"]
 LONGEST = 3000
 RESIDUES = "values at random states modulo 2^61 - 1"
 RING = "polynomial identity in the ring of the entries"
+#: Up to this many entries of P each is differentiated once more, by SymPy, for its line.
+MOST_DIFFERENTIATED = 60
 
 
 def derivation_of(
@@ -46,7 +48,7 @@ def derivation_of(
     """
     em = level.em
     page = Derivation()
-    plain = not em.tower.extended
+    plain = not em.tower.extended and len(P) <= MOST_DIFFERENTIATED
     phi = [em.to_sympy(v) for v in em.values]
     entries = em.entry_symbols
     for x, value in zip(w, phi, strict=True):
