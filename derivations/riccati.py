@@ -40,13 +40,8 @@ from flowsim.symbolic.nodes import Chain, Layer, end_to_end, gradient, width
 from flowsim.symbolic.rewriting import Rule, rewrite_fully
 from flowsim.symbolic.words import MatrixPolynomial
 from flowsim.theory import Theorem
-from flowsim.theory.riccati import (
-    GROWTH,
-    IMBALANCE,
-    INVERSE,
-    STACKED_START,
-    matrix_riccati,
-)
+from flowsim.theory.riccati import GROWTH, INVERSE, STACKED_START, matrix_riccati
+from flowsim.theory.two_layer import IMBALANCE
 
 THEOREM = matrix_riccati
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from flowsim._errors import DatasetError, FlowsimError, InputError
-from flowsim.studies.registry import LAWS, STUDIES
+from flowsim.studies.registry import FUNCTIONS, LAWS, STUDIES
 
 if TYPE_CHECKING:
     from flowsim.studies.registry import Outcome, Study
@@ -74,9 +74,14 @@ class Law(Name):
 
 
 def _families() -> str:
-    """The families built in, for the help of `derive`."""
+    """What formulas may use and the families built in, for the help of `derive`."""
     width = max(map(len, LAWS))
-    return "\b\nFamilies:\n" + "\n".join(f"  {n:{width}}  {what}" for n, what in LAWS.items())
+    families = "\n".join(f"  {n:{width}}  {what}" for n, what in LAWS.items())
+    return (
+        "\b\nFormulas use + - * / ** (entry by entry), @ and .T, numbers, and\n"
+        f"  {', '.join(FUNCTIONS[:7])},\n  {', '.join(FUNCTIONS[7:])}.\n\n"
+        f"\b\nFamilies:\n{families}"
+    )
 
 
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -105,7 +110,7 @@ def list_studies() -> None:
 @click.option("--depth", metavar="N", help="Depth of a family; deep-linear takes N for a symbol.")
 @click.option(
     "--size", "sizes", multiple=True, metavar="KEY=VALUE",
-    help="A size of a family, such as d=3 or widths=2,3,1.",
+    help="A size of a family, such as d=3 or widths=2,3,1; repeat it for several.",
 )  # fmt: skip
 @click.option(
     "--output", type=click.Choice(["any", "single"]), default="any", show_default=True,

@@ -57,7 +57,16 @@ def smooth_legs(curve: Callable[[float], Any], breaks: ArrayLike | None) -> list
             f"the curve does not close: it begins at {first.tolist()} and ends at "
             f"{last.tolist()}, {gap:.3g} apart. Append the way back."
         )
-    return _smooth(curve, [0.0, *_cuts(breaks), 1.0])
+    legs = _smooth(curve, [0.0, *_cuts(breaks), 1.0])
+    # Where stretches meet at a jump, each of them is smooth up to it.
+    for before, after in pairwise([*legs, legs[0]]):
+        jump = float(np.max(np.abs(after.curve(after.a) - before.curve(before.b))))
+        if jump > _JUMP * size:
+            raise InputError(
+                f"the curve jumps by {jump:.3g} at s = {before.b:.6g}: it is not closed, for it is "
+                "not connected."
+            )
+    return legs
 
 
 def _cuts(breaks: ArrayLike | None) -> list[float]:

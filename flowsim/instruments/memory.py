@@ -96,6 +96,12 @@ class MemoryCoefficients:
 def memory_coefficients(trajectory: Trajectory, *, form: str = "exact") -> MemoryCoefficients:
     r"""Read the learning rate and the memory of past gradients off a run of :math:`w = w_1 w_2`.
 
+    .. math:: \dot w(t) = -\rho(t)\,\nabla(t) - \int_0^t \mu(t, \tau)\,\nabla(\tau)\,d\tau
+              + \text{a part of the start},
+        \qquad \nabla(t) = \nabla L(w(t)) ,
+
+    and the same with sums for descent; ``residual`` is the defect of this identity on the record.
+
     Of a flow, with :math:`\gamma = -\dot w_2 / w_2`:
 
     ``"exact"``

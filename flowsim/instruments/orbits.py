@@ -16,7 +16,7 @@ import numpy as np
 
 from flowsim._errors import InputError
 from flowsim.problems.parametrizations import Parametrization
-from flowsim.symbolic.mirror.flows import compiled, moved_numerically, unflattened
+from flowsim.symbolic.mirror.flows import compiled, moved_numerically
 from flowsim.theory.diagonal import diagonal_end_to_end, diagonal_factors
 from flowsim.theory.mirror_potentials import mirror_gradient
 
@@ -175,12 +175,7 @@ class ProductOrbit:
 
     def stationarity(self, state: Any, change: np.ndarray) -> float:
         """The defect of the mirror variable after a change, relatively."""
-        moved = self.move(self.start, change)
-        return (
-            np.inf
-            if moved is None
-            else _relative(self.value(moved) - self.value(state), self.value(state))
-        )
+        return _distance_from_moved(self, state, change)
 
     def factors(self, state: Any) -> tuple[np.ndarray, ...]:
         """The factors of a state."""
@@ -207,7 +202,7 @@ class EntrywiseOrbit:
 
     def __init__(self, par: Parametrization, theta: tuple[np.ndarray, ...]) -> None:
         self.par = par
-        self.start = np.concatenate([np.ravel(x) for x in theta])
+        self.start = par.flattened(theta)
         self._value, self._jacobian, self._field = compiled(par)
 
     def value(self, state: Any) -> np.ndarray:
@@ -229,16 +224,20 @@ class EntrywiseOrbit:
 
     def stationarity(self, state: Any, change: np.ndarray) -> float:
         """The defect of the mirror variable after a change, relatively."""
-        moved = self.move(self.start, change)
-        return (
-            np.inf
-            if moved is None
-            else _relative(self.value(moved) - self.value(state), self.value(state))
-        )
+        return _distance_from_moved(self, state, change)
 
     def factors(self, state: Any) -> tuple[np.ndarray, ...]:
         """The factors of a state."""
-        return unflattened(self.par, state)
+        return self.par.unflattened(state)
+
+
+def _distance_from_moved(orbit: Orbit, state: Any, change: np.ndarray) -> float:
+    """How far the value of a state is from that of the start after a change, relatively."""
+    moved = orbit.move(orbit.start, change)
+    if moved is None:
+        return np.inf
+    value = orbit.value(state)
+    return _relative(orbit.value(moved) - value, value)
 
 
 def _relative(difference: np.ndarray, scale: np.ndarray) -> float:

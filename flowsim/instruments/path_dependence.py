@@ -11,7 +11,7 @@ import numpy as np
 from flowsim._checks import check_count, check_real
 from flowsim._errors import InputError
 from flowsim.problems.parametrizations import Parametrization
-from flowsim.symbolic.mirror.flows import compiled, flattened, moved_numerically, unflattened
+from flowsim.symbolic.mirror.flows import compiled, flattened, moved_numerically
 
 __all__ = ["PathDependence", "path_dependence"]
 
@@ -112,7 +112,7 @@ def path_dependence(
     return PathDependence(
         forward=values[0],
         swapped=values[1],
-        forward_factors=unflattened(par, ends[0]),
-        swapped_factors=unflattened(par, ends[1]),
+        forward_factors=par.unflattened(ends[0]),
+        swapped_factors=par.unflattened(ends[1]),
         distance=float(np.abs(ends[0] - ends[1]).max()),
     )

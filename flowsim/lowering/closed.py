@@ -45,7 +45,6 @@ LARGEST_STEP = 0.3
 SOLVED = 1e-9
 #: The same on the way to w.
 FOLLOWED = 1e-3
-RCOND = 1e-11
 
 
 class ClosedField(VectorField):
@@ -133,7 +132,7 @@ class ImplicitField(VectorField):
     def _newton(self, x: np.ndarray, w: np.ndarray, until: float) -> tuple[np.ndarray, bool]:
         before = np.inf
         for _ in range(MOST_NEWTON):
-            step = _step(np, self.states, x, w, self.constants)
+            step = self.states.step(np, x, w, self.constants)
             size = np.linalg.norm(step) / (1.0 + np.linalg.norm(x))
             # A first step that is large, or steps that do not shrink, may change the branch.
             if not np.isfinite(size) or size > LARGEST_STEP or size > max(0.7 * before, until):
@@ -148,8 +147,8 @@ class ImplicitField(VectorField):
 
         def piece(k: Any, x: Any) -> Any:
             target = w0 + (k / self.pieces) * (w - w0)
-            x = x + _step(jnp, self.states, x, target, c)
-            return x + _step(jnp, self.states, x, target, c)
+            x = x + self.states.step(jnp, x, target, c)
+            return x + self.states.step(jnp, x, target, c)
 
         def unfinished(carry: tuple) -> Any:
             k, _, size = carry
@@ -157,7 +156,7 @@ class ImplicitField(VectorField):
 
         def refine(carry: tuple) -> tuple:
             k, x, _ = carry
-            step = _step(jnp, self.states, x, w, c)
+            step = self.states.step(jnp, x, w, c)
             size = jnp.linalg.norm(step) / (1.0 + jnp.linalg.norm(x))
             return k + 1, x + step, jnp.where(jnp.isfinite(size), size, -1.0)
 
@@ -243,7 +242,7 @@ def lower_closed(
     vector = presents_vector(loss, par)
     shape = par.end_to_end_shape[1:] if vector and par.end_to_end_shape[:1] == (1,) else None
     shape = par.end_to_end_shape if shape is None else shape
-    theta = np.concatenate([np.ravel(x) for x in factors]).astype(np.float64)
+    theta = par.flattened(factors)
     given = _constants(closure, theta)
     whole = _whole(closure)
     common = {
@@ -338,21 +337,12 @@ def _check_start(closure: Closure, whole: States, theta: np.ndarray, constants: 
         )
 
 
-def _step(xp: Any, states: States, x: Any, w: Any, c: Any) -> Any:
-    """A Gauss-Newton step of least norm towards φ = w, h = c."""
-    phi, J, h, dh = states(xp, x)
-    r, A = xp.concatenate([w - phi, c - h]), xp.concatenate([J, dh])
-    if xp is np and not (np.isfinite(r).all() and np.isfinite(A).all()):
-        return np.full_like(x, np.nan)
-    return xp.linalg.lstsq(A, r, rcond=RCOND)[0]
-
-
 def _start(field: ClosedField | ImplicitField, y0: Any) -> np.ndarray:
     closure: Closure = field.about.parent
     par = closure.parametrization
     if isinstance(y0, dict) or (isinstance(y0, tuple | list) and len(y0) == len(par.shapes) > 1):
         factors = par.check_factors(y0, "y0")
-        theta = np.concatenate([np.ravel(x) for x in factors]).astype(np.float64)
+        theta = par.flattened(factors)
         found = _constants(closure, theta)
         wanted = np.asarray(field.constants, dtype=np.float64)[: len(found)]
         if np.abs(found - wanted).max(initial=0.0) > 1e-9 * (1.0 + np.abs(wanted).max(initial=0.0)):

@@ -22,6 +22,7 @@ import numpy as np
 from flowsim._checks import check_array, check_count
 from flowsim._errors import InputError
 from flowsim._types import ArrayLike
+from flowsim.problems import functions
 from flowsim.problems.initialization import balanced_factors, near_zero_factors
 
 Shape = tuple[int, ...]
@@ -99,6 +100,72 @@ class Parametrization(abc.ABC):
                     f"{name}[{j}] has shape {W.shape}; {self.names[j]} has shape {shape}."
                 )
         return factors
+
+    def flattened(self, factors: Sequence[Any]) -> Any:
+        """All entries of the factors in a row, factor after factor, row after row.
+
+        Parameters
+        ----------
+        factors
+            Arrays of :attr:`shapes`, NumPy's or JAX's; with one factor, the array will do.
+
+        Returns
+        -------
+        array
+            Shape (size,), in float64 from NumPy arrays.
+
+        Raises
+        ------
+        InputError
+            If the factors have other shapes.
+
+        Examples
+        --------
+        >>> import flowsim as fs
+        >>> fs.DeepLinear((2, 1, 1)).flattened(([[1.0, 2.0]], [[3.0]])).tolist()
+        [1.0, 2.0, 3.0]
+        """
+        if len(self.shapes) == 1 and hasattr(factors, "shape"):
+            factors = (factors,)
+        given = tuple(np.shape(x) for x in factors)
+        if given != self.shapes:
+            raise InputError(f"factors have the shapes {given}; {self.shapes} are needed.")
+        flat = functions.concatenate(*(functions.ravel(x) for x in factors))
+        return flat.astype(np.float64) if isinstance(flat, np.ndarray) else flat
+
+    def unflattened(self, flat: Any) -> tuple[Any, ...]:
+        """The factors from all their entries in a row: what :meth:`flattened` undoes.
+
+        Parameters
+        ----------
+        flat
+            Shape (size,), NumPy's array or JAX's.
+
+        Returns
+        -------
+        tuple of array
+            One of each of :attr:`shapes`, by the arithmetic of ``flat``.
+
+        Raises
+        ------
+        InputError
+            If there are more entries, or fewer.
+
+        Examples
+        --------
+        >>> import numpy as np, flowsim as fs
+        >>> W1, W2 = fs.DeepLinear((2, 1, 1)).unflattened(np.array([1.0, 2.0, 3.0]))
+        >>> W1.tolist(), W2.tolist()
+        ([[1.0, 2.0]], [[3.0]])
+        """
+        if np.shape(flat) != (self.size,):
+            raise InputError(f"flat has shape {np.shape(flat)}; ({self.size},) is needed.")
+        parts, begin = [], 0
+        for shape in self.shapes:
+            end = begin + int(np.prod(shape))
+            parts.append(flat[begin:end].reshape(shape))
+            begin = end
+        return tuple(parts)
 
     @staticmethod
     def from_function(

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowsim._errors import InputError
 from flowsim.reporting.blocks import Formula, Page, Paragraph, Part, Section
 from flowsim.reporting.html import write_page
 from flowsim.symbolic import EndToEnd, PushforwardLaw, printing
+from flowsim.symbolic.pages import product_of_layers
 
 if TYPE_CHECKING:
     from flowsim.symbolic.closure import Closure
-    from flowsim.symbolic.conservation import ConservationLaws
+    from flowsim.symbolic.conservation import ConservationLaw, ConservationLaws
     from flowsim.symbolic.mirror import MirrorVerdict
 
 __all__ = ["LawSection", "Shown", "latex_page", "law_sections", "text_page", "write_law_page"]
@@ -71,7 +73,11 @@ def law_sections(
     if laws:
         from flowsim.symbolic.conservation import conservation_laws
 
-        sections.append(_conserved(conservation_laws(par)))
+        sections.append(_conserved(conservation_laws(par), decays=law.weight_decay != 0))
+    if (closes or mirrors) and law.weight_decay != 0:
+        raise InputError(
+            "--closure and --mirror are decided without weight decay; leave out --decay, or them."
+        )
     if closes:
         from flowsim.symbolic.closure import closure
 
@@ -109,8 +115,7 @@ def _of_map(law: PushforwardLaw) -> Iterator[LawSection]:
     )
     yield LawSection("The factors follow", (), tuple(Shown(t, x) for t, x in flows))
     kinks = tuple(f"{kink}." for kink in law.parent.kinks)
-    stacked = "" if len(law.map.axes) < 2 else " for columns stacked"
-    meaning = f"dw/dt = -P G{stacked}" + (", without the decay." if law.weight_decay != 0 else ".")
+    meaning = law.meaning() + (", without the decay." if law.weight_decay != 0 else ".")
     yield LawSection("Preconditioner", (meaning, *kinks), (_form(law, "preconditioner"),))
 
 
@@ -121,7 +126,7 @@ def _size(shape: tuple[int, ...]) -> str:
 def _of_network(law: EndToEnd, single: bool) -> Iterator[LawSection]:
     """The sections of the law of a deep linear network."""
     depth = printing.text(law.depth)
-    product = f"W = W_{depth}*...*W_1" if law.depth != 1 else "W is the one factor"
+    product = f"W = {product_of_layers(law.depth)}" if law.depth != 1 else "W is the one factor"
     yield LawSection(
         "End-to-end law", (f"{product}, with G = grad L(W) for any loss L.",), (_form(law, "rhs"),)
     )
@@ -152,9 +157,31 @@ def _form(law: Law, form: str) -> Shown:
     return Shown(law.text(form), law.latex(form))
 
 
-def _conserved(found: ConservationLaws) -> LawSection:
-    lines = tuple(Shown(str(law), rf"{law.latex()} = \text{{const}}", law.kind) for law in found)
-    return LawSection("Conserved, for every loss", tuple(found.explain().split("\n")), lines)
+def _conserved(found: ConservationLaws, *, decays: bool) -> LawSection:
+    if not decays:
+        lines = tuple(
+            Shown(str(law), rf"{law.latex()} = \text{{const}}", _name(law)) for law in found
+        )
+        return LawSection("Conserved, for every loss", tuple(found.explain().split("\n")), lines)
+    prose = (
+        "Without the decay these are conserved for every loss; under weight decay lambda one that "
+        "is homogeneous of degree k decays as exp(-k lambda t) (Euler's theorem).",
+    )
+    lines = tuple(
+        Shown(
+            f"{law} decays as exp(-{law.degree}*lambda*t)",
+            rf"{law.latex()} \propto e^{{-{law.degree} \lambda t}}",
+            _name(law),
+        )
+        for law in found
+        if law.degree is not None
+    )
+    gone = tuple(f"Not kept: {law}." for law in found if law.degree is None)
+    return LawSection("Conserved, but for the decay", (*prose, *gone), lines)
+
+
+def _name(law: ConservationLaw) -> str:
+    return law.kind if law.name == law.text() else f"{law.name}, {law.kind}"
 
 
 def _closed(found: Closure) -> LawSection:
@@ -180,12 +207,25 @@ def _sentences(text: str) -> tuple[str, ...]:
 
 
 def _mirrored(found: MirrorVerdict) -> LawSection:
-    prose = _sentences(str(found))
+    answer = {True: "Yes.", False: "No.", None: "Not decided."}[found.is_mirror_flow]
+    legend = (
+        "Here grad w[i] is the gradient of an entry of w, a field on the factors, and e(x) the "
+        "unit vector of a parameter x."
+    )
+    dual = (
+        "psi(mu) are the factors reached from the start once mu is minus the integrated gradient; "
+        "grad R* = w there, and R is the potential of the mirror flow d grad R(w)/dt = -G."
+    )
+    degree = found.homogeneity
+    prose = [answer, found.because, legend]
+    prose += [f"All entries are homogeneous of degree {degree}."] if degree is not None else []
+    rows = tuple(Shown(row.plain, row.typeset) for row in found.rows())
+    prose += [dual] if rows else []
     steps = tuple(
         Shown(str(s).split("\n")[0], s.latex(), f"{s.justification} [{s.check}]")
         for s in found.steps
     )
-    return LawSection("Is it a mirror flow?", prose, steps)
+    return LawSection("Is it a mirror flow?", tuple(prose), (*rows, *steps))
 
 
 # -- three ways to spell it -----------------------------------------------------------------------
@@ -221,8 +261,9 @@ def write_law_page(
     sections: tuple[LawSection, ...], path: str | os.PathLike[str], *, title: str
 ) -> Path:
     """The sections as one HTML file, typeset; return its path."""
-    main = next(s for s in sections if s.formulas and s.title != "Parametrization")
-    answer = f"{main.title}: `{main.formulas[0].text}`"
+    answer = (
+        "Derived from the chain rule, for any loss; every line of it was checked as it was made."
+    )
     return write_page(Page(title, answer, tuple(_section(s) for s in sections)), path)
 
 

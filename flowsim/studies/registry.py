@@ -120,3 +120,9 @@ LAWS: dict[str, str] = {
     "hierarchical-tucker": "a tensor along a binary tree; dims=2,2,2,2, rank=1",
     "relu-paths": "the path products of a ReLU network; widths=2,2,1",
 }
+
+#: The functions that a formula may call.
+FUNCTIONS = (
+    "cos", "diag", "exp", "kron", "log", "norm", "outer", "sin", "sqrt", "sum", "tanh", "trace",
+    "transpose",
+)  # fmt: skip

@@ -41,6 +41,7 @@ from sympy import (
 
 from flowsim._errors import FlowsimError
 from flowsim.symbolic import printing
+from flowsim.symbolic.algebra.elements import exact as exact_number
 
 __all__ = ["UndecidedError", "exact", "numerators", "vanishes", "witness"]
 
@@ -55,7 +56,7 @@ class UndecidedError(FlowsimError):
 
 
 def exact(expr: Expr) -> Expr:
-    """Return the expression with each floating-point number as the decimal that it is printed as.
+    """Return the expression with each floating-point number as the fraction that it stands for.
 
     Examples
     --------
@@ -63,7 +64,7 @@ def exact(expr: Expr) -> Expr:
     >>> exact(0.1 * x)
     x/10
     """
-    return expr.xreplace({x: Rational(str(x)) for x in expr.atoms(Float)})
+    return expr.xreplace({x: Rational(exact_number(x)) for x in expr.atoms(Float)})
 
 
 def vanishes(expr: Expr) -> bool:

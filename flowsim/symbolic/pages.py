@@ -11,13 +11,16 @@ from flowsim.symbolic import printing
 if TYPE_CHECKING:
     from flowsim.symbolic.law import EndToEnd
 
-__all__ = ["latex_page", "text_page"]
+__all__ = ["latex_page", "product_of_layers", "text_page"]
 
 
 def latex_page(law: EndToEnd) -> str:
     """Return the law, its hypotheses and its conserved quantities as one display."""
     w = "w" if law.outputs == 1 else "W"
-    lines = [rf"{w} = {_product(law.depth, w)}, \qquad {law.latex('factor_flow')}", law.latex()]
+    lines = [
+        rf"{w} = {product_of_layers(law.depth, typeset=True)}, \qquad {law.latex('factor_flow')}",
+        law.latex(),
+    ]
     if law.hypotheses:
         lines += [rf"\text{{if {h.name}: }}\; {h.statement_latex}" for h in law.hypotheses]
         lines.append(rf"\text{{from any start: }}\; {law.latex('general')}")
@@ -33,7 +36,7 @@ def latex_page(law: EndToEnd) -> str:
 def text_page(law: EndToEnd) -> str:
     """Return the law, its hypotheses and its conserved quantities as lines of plain text."""
     lines = [
-        f"End-to-end law of W = {_product(law.depth, 'W', plain=True)}, with G = grad L(W)",
+        f"End-to-end law of W = {product_of_layers(law.depth)}, with G = grad L(W)",
         "",
         f"  {law.text()}",
     ]
@@ -49,7 +52,9 @@ def text_page(law: EndToEnd) -> str:
     return "\n".join(lines)
 
 
-def _product(depth: Expr, w: str, *, plain: bool = False) -> str:
+def product_of_layers(depth: Expr, *, typeset: bool = False) -> str:
+    """The product of the layers as text, or as LaTeX."""
+    plain = not typeset
     if isinstance(depth, Integer) and depth <= 3:
         names = (f"W_{i}" if plain else f"W_{{{i}}}" for i in range(int(depth), 0, -1))
         return ("*" if plain else " ").join(names)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sympy import Expr, Poly, S, Symbol
 
 from flowsim._errors import InputError
@@ -32,9 +33,11 @@ from flowsim.symbolic.indexed import (
     beside,
     constants_named_beside,
     differential,
+    evaluate,
     gradient,
     inner_product,
     latex,
+    subscripts,
     text,
 )
 from flowsim.symbolic.indexed.tensor import Term, exact, fresh, matched, product
@@ -96,12 +99,25 @@ class PushforwardLaw:
 
     @cached_property
     def conservation(self) -> ConservationLaws:
-        """What the flow conserves, for every loss; searched for when first asked."""
+        """What the flow conserves, for every loss; searched for when first asked.
+
+        Raises
+        ------
+        InputError
+            If the weight decay or a rate is a symbol without a value.
+        """
         from flowsim.symbolic.conservation import conservation_laws
 
-        return conservation_laws(
-            self.parent, weight_decay=self.weight_decay, rates=dict(self.rates)
-        )
+        for number in (self.weight_decay, *self.rates.values()):
+            if not number.is_number:
+                raise InputError(
+                    f"the law holds the symbol {number}; conserved quantities are searched for "
+                    "with numbers. Under weight decay lambda one of degree k decays as "
+                    "exp(-k lambda t): take conservation_laws(parametrization), whose laws know "
+                    "their degree."
+                )
+        rates = {name: float(rate) for name, rate in self.rates.items() if rate != 1}
+        return conservation_laws(self.parent, weight_decay=float(self.weight_decay), rates=rates)
 
     @property
     def conserved(self) -> tuple[Any, ...]:
@@ -110,17 +126,46 @@ class PushforwardLaw:
 
     @cached_property
     def closure(self) -> Closure:
-        """Whether the motion of w can be written in w alone; decided when first asked."""
+        """Whether the motion of w can be written in w alone; decided when first asked.
+
+        Raises
+        ------
+        InputError
+            If there is weight decay, or rates differ: it is decided without.
+        """
         from flowsim.symbolic.closure import closure
 
+        self._plain("closure")
         return closure(self.parent)
 
     @cached_property
     def mirror(self) -> MirrorVerdict:
-        """Whether it is a mirror flow; decided when first asked."""
+        """Whether it is a mirror flow; decided when first asked.
+
+        Raises
+        ------
+        InputError
+            If there is weight decay, or rates differ: it is decided without.
+        """
         from flowsim.symbolic.mirror import mirror
 
+        self._plain("mirror")
         return mirror(self.parent)
+
+    def meaning(self) -> str:
+        """How P acts on the gradient, in words."""
+        if len(self.map.axes) < 2:
+            return "dw/dt = -P G"
+        if subscripts(self.preconditioner):
+            return "dw/dt = -P G, summed over the last half of the indices of P"
+        return "vec(dw/dt) = -P vec(G), columns stacked"
+
+    def _plain(self, what: str) -> None:
+        if self.weight_decay != 0 or any(rate != 1 for rate in self.rates.values()):
+            raise InputError(
+                f"{what} is decided for gradient flow at rates 1 without weight decay; this law "
+                "has others. Derive it without: derive(parametrization)."
+            )
 
     def text(self, form: str = "rhs") -> str:
         """Return the law as plain text.
@@ -141,9 +186,10 @@ class PushforwardLaw:
         if form not in FORMS:
             raise InputError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
         if form == "factor_flow":
-            return [(name("velocity", n), write(flow)) for n, flow in self.factor_flow.items()]
-        expression = {"rhs": self.rhs, "map": self.map, "preconditioner": self.preconditioner}
-        return [(name(form, "w"), write(expression[form]))]
+            flows = self.factor_flow.items()
+            return [(name("velocity", n, subscripts(flow)), write(flow)) for n, flow in flows]
+        shown = {"rhs": self.rhs, "map": self.map, "preconditioner": self.preconditioner}[form]
+        return [(name(form, "w", subscripts(shown)), write(shown))]
 
     def lower(self, loss: object, *, backend: str = "jax", strategy: str = "auto") -> Any:
         """Turn the law into a numeric vector field for a loss; its state is the factors.
@@ -176,10 +222,11 @@ class PushforwardLaw:
             "from any start, the factors following",
             flows,
         ]
-        if len(self.map.axes) <= 2:
-            vec = "" if len(self.map.axes) < 2 else "vec "
-            lines += ["", f"that is {vec}dw/dt = -P {vec}G with"]
-            lines += [f"  {self.text('preconditioner')}"]
+        lines += [
+            "",
+            f"that is, without decay, {self.meaning()}",
+            f"  {self.text('preconditioner')}",
+        ]
         lines += [f"  where {name} is an array {C.shape}" for name, C in self.constants.items()]
         lines += [f"  where {kink}" for kink in self.parent.kinks]
         return "\n".join(lines)
@@ -207,12 +254,13 @@ def pushforward_law(
     phi = _on_symbols(parametrization, X)
     G = Tensor.variable(GRADIENT, phi.shape)
     proof = Derivation()
-    proof.enter(_line("w"), _side(phi), "The parametrization.", check="its function on symbols")
+    check = _check_reading(parametrization, phi)
+    proof.enter(_left("map", "w", phi), _side(phi), "The parametrization.", check=check)
 
     changes = {n: Tensor.variable(CHANGE + n, x.shape) for n, x in X.items()}
     dphi = differential(phi, changes)
     check = _check_differential(parametrization, X, changes, dphi)
-    proof.enter(_line("dw", r"\mathrm{d} w"), _side(dphi), "Product rule.", check=check)
+    proof.enter(_left("change", "w", dphi), _side(dphi), "Product rule.", check=check)
 
     gradients = {n: gradient(phi, G, x) for n, x in X.items()}
     paired = [inner_product(gradients[n], changes[n]) for n in names]
@@ -222,7 +270,7 @@ def pushforward_law(
     _same(inner_product(G, dphi), total, "chain rule")
     for n in names:
         proof.enter(
-            Line(f"dL/d{n}", rf"\nabla_{{{_name(n)}}} L"),
+            _left("gradient", n, gradients[n]),
             _side(gradients[n]),
             "Chain rule: dL = <G, dw> is the sum of the <dL/dX, dX>, for all dX.",
             check="the two sides of it, in normal form",
@@ -230,7 +278,7 @@ def pushforward_law(
     flow = {n: (-gradients[n] - X[n].scaled(weight_decay)).scaled(speed[n]) for n in names}
     for n in names:
         proof.enter(
-            Line(f"d{n}/dt", _typeset("velocity", n)),
+            _left("velocity", n, flow[n]),
             _side(flow[n]),
             "Gradient flow" + (" of the loss with weight decay." if weight_decay != 0 else "."),
             check="the line above",
@@ -241,7 +289,7 @@ def pushforward_law(
     decayed = differential(phi, {n: X[n].scaled(-weight_decay * speed[n]) for n in names})
     _same(rhs, decayed - _applied(P, G), "pushforward")
     proof.enter(
-        Line("dw/dt", r"\dot{w}"),
+        _left("rhs", "w", rhs),
         _side(rhs),
         "The product rule again, with the velocities of the factors for their differentials.",
         check="against -J K J^T G, J read off dw",
@@ -305,6 +353,26 @@ def _applied(P: Tensor, G: Tensor) -> Tensor:
     return Tensor(axes[:k], pairs)
 
 
+def _check_reading(parametrization: Parametrization, phi: Tensor) -> str:
+    """Compare what the function makes of symbols with what it makes of numbers.
+
+    Raises
+    ------
+    InputError
+        If the two differ: the function is not one formula.
+    """
+    point = _point(parametrization)
+    with np.errstate(all="ignore"):
+        given = np.asarray(parametrization(list(point.values())), float)
+        read = evaluate(phi, point)
+    if given.shape != read.shape or not np.allclose(given, read, rtol=1e-8, equal_nan=True):
+        raise InputError(
+            "f gives other values on numbers than on symbols: it is not one formula of its "
+            "factors. It must not look at types or values, draw random numbers, or keep a state."
+        )
+    return "its function on symbols, and on numbers at a random point"
+
+
 def _check_differential(
     parametrization: Parametrization,
     X: Mapping[str, Tensor],
@@ -318,11 +386,37 @@ def _check_differential(
         # One at a time: moved together, N factors in a product would make 2^N terms.
         value = _on_symbols(parametrization, {**X, name: X[name] + change.scaled(e)})
         if not all(_is_polynomial(term) for term in value.terms):
-            return "by the derivatives of its functions; finite differences when it is lowered"
+            return _check_by_differences(parametrization, dphi)
         linear = [(Poly(c, e).coeff_monomial(e), t) for t, c in value.terms.items()]
         total = total + Tensor(value.axes, linear)
     _same(total, dphi, "differential")
     return "the map with its factors moved, one at a time, to first order"
+
+
+def _check_by_differences(parametrization: Parametrization, dphi: Tensor) -> str:
+    """Compare the differential with central differences of the map at a random point."""
+    point, rng, h = _point(parametrization), np.random.default_rng(7), 1e-5
+    along = {name: rng.normal(size=x.shape) for name, x in point.items()}
+
+    def moved(step: float) -> np.ndarray:
+        return np.asarray(parametrization([x + step * along[n] for n, x in point.items()]), float)
+
+    with np.errstate(all="ignore"):
+        slope = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h)
+        read = evaluate(dphi, point | {CHANGE + name: d for name, d in along.items()})
+    size = float(np.max(np.abs(slope), initial=0.0))
+    if np.isfinite(slope).all() and not np.abs(slope - read).max(initial=0.0) <= 1e-6 * size + 1e-9:
+        raise CertificationError.of_texts(
+            "differential", text(dphi), "central differences", f"{np.abs(slope - read).max():.3g}"
+        )
+    return "central differences at a random point"
+
+
+def _point(parametrization: Parametrization) -> dict[str, np.ndarray]:
+    """Random factors, positive: roots and logarithms are real there."""
+    rng = np.random.default_rng(5)
+    shapes = zip(parametrization.names, parametrization.shapes, strict=True)
+    return {name: rng.uniform(0.5, 1.5, size=shape) for name, shape in shapes}
 
 
 def _is_polynomial(term: Term) -> bool:
@@ -337,30 +431,41 @@ def _same(stated: Tensor, derived: Tensor, name: str) -> None:
         raise CertificationError.of_texts(name, text(stated), text(derived), text(residual))
 
 
-def _line(plain: str, typeset: str = "") -> Line:
-    return Line(plain, typeset or plain)
-
-
 def _side(tensor: Tensor) -> Line:
     return Line(text(tensor), latex(tensor))
 
 
+def _left(kind: str, name: str, tensor: Tensor) -> Line:
+    indices = subscripts(tensor)
+    return Line(_plain(kind, name, indices), _typeset(kind, name, indices))
+
+
 def _name(name: str) -> str:
-    variable = Tensor.variable(name, ())
-    return latex(variable)
+    return latex(Tensor.variable(name, ()))
 
 
-def _plain(kind: str, name: str) -> str:
+def _plain(kind: str, name: str, indices: str) -> str:
+    at = f"[{indices}]" if indices else ""
     return {
-        "rhs": "dw/dt", "map": "w", "velocity": f"d{name}/dt", "preconditioner": "P"
-    }[kind]  # fmt: skip
+        "rhs": f"dw{at}/dt",
+        "map": f"w{at}",
+        "change": f"dw{at}",
+        "gradient": f"dL/d{name}{at}",
+        "velocity": f"d{name}{at}/dt",
+        "preconditioner": f"P{at}",
+    }[kind]
 
 
-def _typeset(kind: str, name: str) -> str:
+def _typeset(kind: str, name: str, indices: str) -> str:
     head, underscore, index = _name(name).partition("_")
-    return {
+    shown = {
         "rhs": r"\dot{w}",
         "map": "w",
+        "change": r"\mathrm{d} w",
+        "gradient": rf"\nabla_{{{_name(name)}}} L",
         "velocity": rf"\dot{{{head}}}{underscore}{index}",
         "preconditioner": "P",
     }[kind]
+    if not indices:
+        return shown
+    return f"{shown}_{{{indices}}}" if shown in ("w", "P") else f"({shown})_{{{indices}}}"

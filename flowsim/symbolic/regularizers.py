@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from numbers import Integral
 from numbers import Rational as NumbersRational
 
@@ -52,6 +53,7 @@ from sympy import Integral as IntegralOf
 
 from flowsim._errors import InputError
 from flowsim.symbolic import printing, scalars
+from flowsim.symbolic.algebra.elements import exact as exact_number
 from flowsim.symbolic.certify import CertificationError
 from flowsim.symbolic.identities import UndecidedError, exact, numerators, vanishes, witness
 
@@ -348,14 +350,9 @@ def _checked(
         return loss, depth, ws
     if isinstance(depth, bool) or not isinstance(depth, Integral | NumbersRational | float | Expr):
         raise InputError(f"depth is {depth!r}, where a real number of at least 1 is needed.")
-    if isinstance(depth, float):
-        if not depth < float("inf"):
-            raise InputError(f"depth is {depth!r}, where a finite number of at least 1 is needed.")
-        N: Expr = Rational(repr(depth))
-    elif isinstance(depth, Expr):
-        N = exact(depth)
-    else:
-        N = Rational(int(depth.numerator), int(depth.denominator))
+    if isinstance(depth, float) and not isfinite(depth):
+        raise InputError(f"depth is {depth!r}, where a finite number of at least 1 is needed.")
+    N = exact(depth) if isinstance(depth, Expr) else Rational(exact_number(depth))
     if isinstance(N, Float) or not (N.is_number and N.is_real and N >= 1):
         raise InputError(f"depth is {depth!r}, where a real number of at least 1 is needed.")
     return loss, Integer(N) if N.is_Integer else N, ws

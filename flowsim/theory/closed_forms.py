@@ -31,7 +31,7 @@ CLOSED_FORMS: tuple[ClosedForm, ...] = (
 
 
 def closed_form(problem: Problem, start: Any) -> Solution | None:
-    """Return the solution of a gradient flow in closed form, or None where none is known.
+    r"""Return the solution of a gradient flow in closed form, or None where none is known.
 
     Parameters
     ----------
@@ -50,6 +50,29 @@ def closed_form(problem: Problem, start: Any) -> Solution | None:
     ------
     InputError
         If ``problem`` is not a Problem with a parametrization, or the start does not fit it.
+
+    Notes
+    -----
+    Known are: one factor and any depth from balanced starts in the singular bases of the target, on
+    whitened or commuting inputs (Saxe, McClelland and Ganguli 2014), two layers with
+    :math:`W_2^\top W_2 - W_1 W_1^\top = \lambda I` (Dominé et al. 2024), two scalar weights from
+    any start, diagonal networks on linear losses at any depth and on quadratic ones at depth 2, and
+    a vector times a number on a linear loss. Each solution has its ``citation``.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, numpy as np, flowsim as fs
+    >>> target = np.diag([2.0, 1.0])
+    >>> net = fs.DeepLinear((2, 2, 2))
+    >>> problem = fs.Problem(lambda W: jnp.sum((W - target) ** 2) / 2, net)
+    >>> solution = closed_form(problem, net.balanced(0.01 * np.eye(2)))
+    >>> np.diag(solution(2.0)).round(6)
+    array([1.874841, 0.355461])
+    >>> problem = fs.Problem(lambda W: jnp.sum(W**4), net)
+    >>> closed_form(problem, net.balanced(np.eye(2))) is None
+    True
+    >>> closed_form_reasons(problem, net.balanced(np.eye(2)))["Saxe modes"]
+    'The loss is not quadratic.'
     """
     start = _checked(problem, start)
     for form in CLOSED_FORMS:

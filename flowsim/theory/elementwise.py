@@ -16,6 +16,7 @@ import numpy as np
 from flowsim._errors import InputError
 from flowsim._precision import float64
 from flowsim.problems import Diagonal, FunctionLoss, Problem, ScaledVector
+from flowsim.theory.conditions import PLAIN
 from flowsim.theory.diagonal import (
     DEPTH_TWO,
     POSITIVE_START,
@@ -24,7 +25,6 @@ from flowsim.theory.diagonal import (
     diagonal_pole,
 )
 from flowsim.theory.diagonal_riccati import diagonal_quadratic, diagonal_quadratic_factors
-from flowsim.theory.linear_networks import IS_PLAIN
 from flowsim.theory.quadratic import quadratic_of
 from flowsim.theory.records import ClosedForm, Condition, Solution
 from flowsim.theory.scaled_vector import scaled_vector_line, scaled_vector_on_a_line
@@ -164,12 +164,12 @@ def _solve_line(problem: Problem, start: Any) -> Solution:
 
 CLOSED_FORMS: tuple[ClosedForm, ...] = (
     ClosedForm(
-        diagonal_network, (_IS_DIAGONAL, IS_PLAIN, POSITIVE_START, _IS_LINEAR_LOSS), _solve_network
+        diagonal_network, (_IS_DIAGONAL, PLAIN, POSITIVE_START, _IS_LINEAR_LOSS), _solve_network
     ),
     ClosedForm(
         diagonal_quadratic,
-        (_IS_DIAGONAL, DEPTH_TWO, IS_PLAIN, POSITIVE_START, _IS_SEPARABLE),
+        (_IS_DIAGONAL, DEPTH_TWO, PLAIN, POSITIVE_START, _IS_SEPARABLE),
         _solve_quadratic,
     ),
-    ClosedForm(scaled_vector_line, (_IS_SCALED, IS_PLAIN, _IS_LINEAR_LOSS), _solve_line),
+    ClosedForm(scaled_vector_line, (_IS_SCALED, PLAIN, _IS_LINEAR_LOSS), _solve_line),
 )

@@ -36,7 +36,8 @@ from flowsim._errors import InputError
 from flowsim._types import ArrayLike
 from flowsim.problems import Problem
 from flowsim.symbolic.nodes import as_expr
-from flowsim.theory.linear_networks import IS_LINEAR, IS_PLAIN, ROUND_OFF, factors_of, product
+from flowsim.theory.conditions import PLAIN
+from flowsim.theory.linear_networks import IS_LINEAR, ROUND_OFF, factors_of, product
 from flowsim.theory.records import Condition, Theorem
 
 __all__ = [
@@ -240,7 +241,7 @@ singular_values = Theorem(
     hypotheses=(
         "L is analytic, so that the singular value decomposition is so along the flow.",
         IS_LINEAR,
-        IS_PLAIN,
+        PLAIN,
         IS_BALANCED,
     ),
     citation="Arora, Cohen, Hu, Luo 2019, arXiv:1905.13655, Theorem 3",

@@ -88,7 +88,10 @@ def two_layer_gram(t: ArrayLike, *, W1: ArrayLike, W2: ArrayLike, target: ArrayL
 
 
 def imbalance(W1: np.ndarray, W2: np.ndarray) -> tuple[str | None, float]:
-    """Return what keeps the imbalance from being a multiple of I (None), and the multiple."""
+    """Return what keeps the imbalance from being a multiple of I (None), and the multiple.
+
+    The largest entry that is off is held against the squared norms of both factors together.
+    """
     defect = W2.T @ W2 - W1 @ W1.T
     level = float(np.trace(defect)) / len(defect)
     off = np.abs(defect - level * np.eye(len(defect))).max()
@@ -96,8 +99,8 @@ def imbalance(W1: np.ndarray, W2: np.ndarray) -> tuple[str | None, float]:
     if off <= ROUND_OFF * size:
         return None, level
     return (
-        f"W_2^T W_2 - W_1 W_1^T differs by {off:.2g} from the nearest multiple of the identity, "
-        f"{level:.2g}.",
+        f"W_2^T W_2 - W_1 W_1^T differs from the nearest multiple of the identity, {level:.2g} I, "
+        f"by {off:.2g}; TwoLayer.lambda_balanced makes a start.",
         level,
     )
 

@@ -12,9 +12,9 @@ from flowsim.theory.records import Condition
 
 __all__ = [
     "IS_LINEAR",
-    "IS_PLAIN",
     "IS_QUADRATIC",
     "IS_WHITENED",
+    "ROUND_OFF",
     "factors_of",
     "present",
     "product",
@@ -59,13 +59,6 @@ def _linear(problem: Problem, start: Any) -> str | None:
     return None if known else f"The parametrization is {name}, not a product of matrices."
 
 
-def _plain(problem: Problem, start: Any) -> str | None:
-    if problem.weight_decay:
-        return f"Weight decay {problem.weight_decay:g} is not zero."
-    unequal = {name: rate for name, rate in problem.rates.items() if rate != 1}
-    return f"The factors move at rates of their own, {unequal}." if unequal else None
-
-
 def _quadratic(problem: Problem, start: Any) -> str | None:
     if quadratic_of(problem) is None:
         return "The loss is not 1/2 tr (W - Φ) Σ (W - Φ)^T plus a constant."
@@ -85,6 +78,5 @@ def _whitened(problem: Problem, start: Any) -> str | None:
 
 
 IS_LINEAR = Condition("The parametrization is a product of matrices, W_N ... W_1.", _linear)
-IS_PLAIN = Condition("There is no weight decay, and every factor moves at rate 1.", _plain)
 IS_QUADRATIC = Condition("The loss is 1/2 tr (W - Φ) Σ (W - Φ)^T plus a constant.", _quadratic)
 IS_WHITENED = Condition("The inputs are whitened: Σ is a multiple of the identity.", _whitened)

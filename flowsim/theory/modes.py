@@ -25,10 +25,10 @@ from sympy import Expr, Rational, Symbol, atan, exp, hyper, log, oo, sqrt
 
 from flowsim.problems import Problem
 from flowsim.symbolic.nodes import as_expr
+from flowsim.theory.conditions import PLAIN
 from flowsim.theory.decoupling import Modes, decouple
 from flowsim.theory.linear_networks import (
     IS_LINEAR,
-    IS_PLAIN,
     IS_QUADRATIC,
     factors_of,
     present,
@@ -137,7 +137,7 @@ saxe_modes = Theorem(
     title="From a balanced start in the singular bases of the target, each singular value moves by "
     "itself, u' = ell N u^(2 - 2/N) (s - u).",
     statement=_saxe_modes,
-    hypotheses=(IS_LINEAR, IS_PLAIN, IS_QUADRATIC, IS_DECOUPLED),
+    hypotheses=(IS_LINEAR, PLAIN, IS_QUADRATIC, IS_DECOUPLED),
     citation="Saxe, McClelland, Ganguli 2014, arXiv:1312.6120, sections on the time course of "
     "learning and on deeper networks",
     proof="derivations/saxe_modes.py",
@@ -161,7 +161,7 @@ two_weights = Theorem(
     statement=_two_weights,
     hypotheses=(
         IS_LINEAR,
-        IS_PLAIN,
+        PLAIN,
         IS_QUADRATIC,
         IS_TWO_SCALARS,
         "gamma^2 = 4 s^2 + c^2, c = a^2 - b^2 is not 0, and y_0 = (a + b)^2 / c at time 0.",
@@ -219,13 +219,9 @@ def _solve_two_weights(problem: Problem, start: Any) -> Solution:
 
 
 CLOSED_FORMS: tuple[ClosedForm, ...] = (
-    ClosedForm(saxe_modes, (IS_LINEAR, IS_PLAIN, IS_QUADRATIC, IS_ONE_FACTOR), _solve_one_factor),
-    ClosedForm(
-        mode_times, (IS_LINEAR, IS_PLAIN, IS_QUADRATIC, IS_DEEP, IS_DECOUPLED), _solve_modes
-    ),
-    ClosedForm(
-        two_weights, (IS_LINEAR, IS_PLAIN, IS_QUADRATIC, IS_TWO_SCALARS), _solve_two_weights
-    ),
+    ClosedForm(saxe_modes, (IS_LINEAR, PLAIN, IS_QUADRATIC, IS_ONE_FACTOR), _solve_one_factor),
+    ClosedForm(mode_times, (IS_LINEAR, PLAIN, IS_QUADRATIC, IS_DEEP, IS_DECOUPLED), _solve_modes),
+    ClosedForm(two_weights, (IS_LINEAR, PLAIN, IS_QUADRATIC, IS_TWO_SCALARS), _solve_two_weights),
 )
 
 THEOREMS: tuple[Theorem, ...] = (saxe_modes, mode_times, two_weights)

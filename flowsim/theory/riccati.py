@@ -32,31 +32,30 @@ import numpy as np
 from sympy import Expr, MatMul, MatrixExpr, MatrixSymbol, Symbol, Transpose
 
 from flowsim.problems import Problem
+from flowsim.theory.conditions import PLAIN
 from flowsim.theory.gram_flow import imbalance, latest, spectrum, stacked
 from flowsim.theory.linear_networks import (
     IS_LINEAR,
-    IS_PLAIN,
     IS_QUADRATIC,
     IS_WHITENED,
     factors_of,
     present,
     quadratic,
 )
-from flowsim.theory.records import ClosedForm, Condition, Solution, Theorem
+from flowsim.theory.records import ClosedForm, Solution, Theorem
+from flowsim.theory.two_layer import IS_LAMBDA_BALANCED, IS_TWO_LAYERS
 
 __all__ = [
     "CLOSED_FORMS",
     "GROWTH",
-    "IMBALANCE",
     "INVERSE",
     "STACKED_START",
     "THEOREMS",
     "matrix_riccati",
 ]
 
-#: Widths, and the imbalance lambda.
+#: Widths.
 _D, _H, _K = (Symbol(name, integer=True, positive=True) for name in ("d", "h", "k"))
-IMBALANCE = Symbol("lambda", real=True)
 #: Q at time 0, exp(F t), and the inverse of I + Q_0^T (int_0^t exp(2 F r) dr) Q_0.
 STACKED_START = MatrixSymbol("Q_0", _D + _K, _H)
 GROWTH = MatrixSymbol("E", _D + _K, _D + _K)
@@ -73,20 +72,6 @@ def _matrix_riccati(N: Expr | int = 2) -> MatrixExpr:
 
 # -- the record and its solution -------------------------------------------------------------------
 
-
-def _two_factors(problem: Problem, start: Any) -> str | None:
-    depth = len(factors_of(problem, start))
-    return None if depth == 2 else f"The network has {depth} factors, not two."
-
-
-def _is_lambda_balanced(problem: Problem, start: Any) -> str | None:
-    return imbalance(*factors_of(problem, start))[0]
-
-
-IS_TWO_LAYERS = Condition("N = 2.", _two_factors)
-IS_LAMBDA_BALANCED = Condition(
-    "W_2^T W_2 - W_1 W_1^T = lambda I for a number lambda of either sign.", _is_lambda_balanced
-)
 
 #: Relative error beyond which a solution does not speak of itself as valid.
 _LOST = 1e-8
@@ -140,7 +125,7 @@ matrix_riccati = Theorem(
     statement=_matrix_riccati,
     hypotheses=(
         IS_LINEAR,
-        IS_PLAIN,
+        PLAIN,
         IS_QUADRATIC,
         IS_WHITENED,
         IS_TWO_LAYERS,
@@ -152,11 +137,7 @@ matrix_riccati = Theorem(
 )
 
 CLOSED_FORMS: tuple[ClosedForm, ...] = (
-    ClosedForm(
-        matrix_riccati,
-        (IS_LINEAR, IS_PLAIN, IS_QUADRATIC, IS_WHITENED, IS_TWO_LAYERS, IS_LAMBDA_BALANCED),
-        _solve,
-    ),
+    ClosedForm(matrix_riccati, matrix_riccati.conditions, _solve),
 )
 
 THEOREMS: tuple[Theorem, ...] = (matrix_riccati,)

@@ -36,15 +36,21 @@ from flowsim._errors import InputError
 from flowsim._types import ArrayLike
 from flowsim.symbolic.nodes import PSDPower, end_to_end, gradient
 from flowsim.theory.conditions import PLAIN, SMOOTH
+from flowsim.theory.gram_flow import imbalance
+from flowsim.theory.linear_networks import ROUND_OFF
 from flowsim.theory.records import Condition, Theorem
 
-__all__ = ["IMBALANCE", "THEOREMS", "lambda_balanced", "lambda_balanced_velocity"]
+__all__ = [
+    "IMBALANCE",
+    "IS_LAMBDA_BALANCED",
+    "IS_TWO_LAYERS",
+    "THEOREMS",
+    "lambda_balanced",
+    "lambda_balanced_velocity",
+]
 
 #: W_2^T W_2 - W_1 W_1^T = lambda I.
 IMBALANCE = Symbol("lambda", real=True)
-
-#: Relative size of what is taken for round-off in the hypothesis.
-_ROUND_OFF = 1e-11
 
 
 def shifted_root(square: MatrixExpr, sign: int) -> MatrixExpr:
@@ -62,40 +68,38 @@ def _law(N: Expr | int = 2) -> MatrixExpr:
     return MatAdd(MatMul(-1, Q, G), MatMul(-1, G, R))
 
 
-def _imbalance(start: Any) -> tuple[float, float]:
-    """Return lambda and the distance of the balance matrix from lambda I, relative."""
-    W1, W2 = (np.asarray(W, dtype=np.float64) for W in start)
-    D = W2.T @ W2 - W1 @ W1.T
-    lam = float(np.trace(D)) / len(D)
-    size = max(np.linalg.norm(W1) ** 2, np.linalg.norm(W2) ** 2, np.finfo(float).tiny)
-    return lam, float(np.linalg.norm(D - lam * np.eye(len(D))) / size)
+def _factors(start: Any) -> tuple[np.ndarray, ...]:
+    given = (start,) if isinstance(start, np.ndarray) else start
+    return tuple(np.asarray(W, dtype=np.float64) for W in given)
 
 
 def _two_layers(problem: Any, start: Any) -> str | None:
-    if len(start) == 2 and all(np.ndim(W) == 2 for W in start):
+    factors = _factors(start)
+    if len(factors) == 2 and all(W.ndim == 2 for W in factors):
         return None
-    return f"There are {len(start)} factors; two matrices are needed."
+    return f"There are {len(factors)} factors, not two matrices."
 
 
 def _is_lambda_balanced(problem: Any, start: Any) -> str | None:
-    lam, defect = _imbalance(start)
-    if defect <= _ROUND_OFF:
-        return None
-    return (
-        f"W_2^T W_2 - W_1 W_1^T differs from {lam:.3g} I by {defect:.1e} of the size of the "
-        "factors; TwoLayer.lambda_balanced makes a start."
-    )
+    return imbalance(*_factors(start))[0]
 
 
 def _is_full_width(problem: Any, start: Any) -> str | None:
-    lam, _ = _imbalance(start)
-    (h, d), k = np.shape(start[0]), np.shape(start[1])[0]
-    size = max(np.linalg.norm(start[0]) ** 2, np.linalg.norm(start[1]) ** 2)
-    if abs(lam) <= _ROUND_OFF * size or h == (k if lam > 0 else d):
+    W1, W2 = _factors(start)
+    lam = imbalance(W1, W2)[1]
+    (h, d), k = W1.shape, len(W2)
+    size = np.linalg.norm(W1) ** 2 + np.linalg.norm(W2) ** 2
+    if abs(lam) <= ROUND_OFF * size or h == (k if lam > 0 else d):
         return None
     side, n = ("k", k) if lam > 0 else ("d", d)
     return f"lambda = {lam:.3g} needs the hidden width h = {side} = {n}, and h is {h}."
 
+
+IS_TWO_LAYERS = Condition("There are two layers.", _two_layers)
+IS_LAMBDA_BALANCED = Condition(
+    "W_2^T W_2 - W_1 W_1^T = lambda I at the start, for a number lambda of either sign.",
+    _is_lambda_balanced,
+)
 
 lambda_balanced = Theorem(
     name="lambda-balanced law",
@@ -104,12 +108,12 @@ lambda_balanced = Theorem(
     statement=_law,
     hypotheses=(
         SMOOTH,
-        Condition("There are two layers.", _two_layers),
-        Condition("W_2^T W_2 - W_1 W_1^T = lambda I at the start.", _is_lambda_balanced),
+        IS_TWO_LAYERS,
+        IS_LAMBDA_BALANCED,
         Condition("The hidden width is k if lambda > 0, and d if lambda < 0.", _is_full_width),
         PLAIN,
     ),
-    citation="Domine et al. 2024, arXiv:2409.14623 (lambda-balanced starts); law and domain: "
+    citation="Dominé et al. 2024, arXiv:2409.14623 (lambda-balanced starts); law and domain: "
     "derivations/lambda_balanced.py",
     proof="derivations/lambda_balanced.py",
 )

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from flowsim import cli
+from flowsim.problems import functions
+from flowsim.studies import registry
 from flowsim.studies.laws import FAMILIES
 from flowsim.studies.registry import LAWS, STUDIES, Study
 
@@ -87,7 +89,7 @@ def test_a_formula_is_derived_with_all_that_is_asked_for(capsys, tmp_path):
     )  # fmt: skip
     assert code == 0
     assert "dw/dt = -4 * u**2 * v**2 * G - u**4 * G" in out
-    for told in ("Conserved", "Can it be written in w alone?", "mirror flow: yes", "Derivation"):
+    for told in ("Conserved", "Can it be written in w alone", "Is it a mirror flow?", "Derivation"):
         assert told in out
     html = page.read_text(encoding="utf-8")
     assert html.count("<math") > 8
@@ -112,6 +114,14 @@ def test_every_family_is_derived_by_its_name(capsys, family):
 
 def test_the_names_that_help_lists_are_the_families():
     assert set(LAWS) == set(FAMILIES)
+    assert set(registry.FUNCTIONS) == set(functions.FUNCTIONS)
+
+
+def test_the_sizes_that_help_lists_are_the_defaults():
+    for name, family in FAMILIES.items():
+        for size, value in family.sizes.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            assert name == "deep-linear" or f"{size}={','.join(map(str, numbers))}" in LAWS[name]
 
 
 # --- wrong input ----------------------------------------------------------------------------------
@@ -136,6 +146,7 @@ def test_the_names_that_help_lists_are_the_families():
         (("derive", "diagonal", "--size", "depth=2,3"), "one whole number"),
         (("derive", "cp", "--size", "dims=2,x"), "whole numbers parted by commas"),
         (("derive", "cp", "--depth", "2"), "cp has no depth"),
+        (("derive", "u*v", "--shape", "u:2, v:2", "--decay", "--closure"), "without weight decay"),
         (("run", "gas-ethanol", "--steps", "0"), "--steps"),
         (("run", "gas-ethanol", "--steps", "many"), "--steps"),
         (("rnu",), "No such command"),

@@ -370,3 +370,13 @@ def test_a_derivative_that_is_not_finite_is_refused():
 
     with pytest.raises(InputError, match="method='differences'"):
         antisymmetric_part(field, np.array([0.5, 1.0]), method="jax")
+
+
+@pytest.mark.parametrize("place", [0.5, 0.999])
+def test_a_jump_where_stretches_meet_is_refused(place):
+    def curve(s):
+        shift = 0.3 if place <= s < 1 else 0.0
+        return np.array([np.cos(2 * np.pi * s) + shift, np.sin(2 * np.pi * s)])
+
+    with pytest.raises(fs.InputError, match="jumps"):
+        fs.loop_integral(lambda w: np.array([-w[1], w[0]]), curve)

@@ -209,6 +209,41 @@ def test_one_factor_may_come_without_a_tuple():
         np.testing.assert_array_equal(factor, W)
 
 
+@pytest.mark.parametrize("jit", [False, True], ids=["numpy", "jax"])
+def test_factors_in_a_row_and_back(jit):
+    par = fs.Parametrization.from_function(
+        lambda U, s, V: s * U @ V, shapes={"U": (2, 3), "s": (), "V": (3, 2)}
+    )
+    rng = np.random.default_rng(0)
+    U, s, V = factors = tuple(rng.normal(size=shape) for shape in par.shapes)
+    flat = np.array([*U[0], *U[1], s, *V[0], *V[1], *V[2]])
+    flattened, unflattened = par.flattened, par.unflattened
+    if jit:
+        flattened, unflattened = jax.jit(flattened), jax.jit(unflattened)
+        flat = flat.astype(np.float32)
+    np.testing.assert_array_equal(flattened(factors), flat)
+    for found, factor in zip(unflattened(flat), factors, strict=True):
+        assert found.shape == factor.shape
+        np.testing.assert_array_equal(found, factor.astype(flat.dtype))
+
+
+def test_entries_in_a_row_are_float64_and_one_factor_may_come_alone():
+    net, W = fs.DeepLinear((3, 2)), np.arange(6).reshape(2, 3)
+    for factors in (W, (W,), (W.astype(np.float32),)):
+        flat = net.flattened(factors)
+        assert flat.dtype == np.float64
+        assert flat.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_wrong_sizes_in_a_row_are_refused():
+    net = fs.DeepLinear((3, 2, 1))
+    with pytest.raises(InputError, match=r"factors have the shapes .*\(2, 3\), \(1, 2\).* needed"):
+        net.flattened((np.ones((3, 2)), np.ones((1, 2))))
+    for size in (7, 9):
+        with pytest.raises(InputError, match=rf"flat has shape \({size},\); \(8,\) is needed"):
+            net.unflattened(np.ones(size))
+
+
 # --- problems -------------------------------------------------------------------------------------
 
 

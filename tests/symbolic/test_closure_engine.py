@@ -18,7 +18,9 @@ from flowsim.symbolic.closure.level import Level
 from flowsim.symbolic.closure.relations import Eliminator
 from flowsim.symbolic.closure.residues import dependencies, product, roots
 from flowsim.symbolic.closure.signs import manifest_sign
+from flowsim.symbolic.closure.states import states_of, whole_states
 from flowsim.symbolic.closure.tape import Tape
+from flowsim.symbolic.conservation import conservation_laws
 
 
 def test_products_of_residues():
@@ -163,3 +165,36 @@ def test_tapes_refuse_what_they_do_not_know():
         Tape.of([sp.gamma(x)], [x])
     with pytest.raises(LoweringError, match="not a real number"):
         Tape.of([x + sp.oo], [x])
+
+
+def test_a_map_keeps_its_domain_and_laws_are_read_beyond_it():
+    par = Parametrization.from_text("v * log(u)", {"u": (), "v": ()})
+    (known,) = conservation_laws(par).laws
+    em = known.em
+    u, v = em.entry_symbols
+    law = 2 * u**2 * sp.log(u) - u**2 - 2 * v**2
+    assert sp.expand(known.expression - law) == 0
+    for states in (states_of(em, [known.poly]), whole_states([v * sp.log(u)], [law], [u, v])):
+        phi, J, h, dh = states(np, np.array([2.0, 3.0]))
+        np.testing.assert_allclose(phi, [3 * np.log(2)], rtol=1e-15)
+        np.testing.assert_allclose(J, [[1.5, np.log(2)]], rtol=1e-15)
+        np.testing.assert_allclose(h, [8 * np.log(2) - 22], rtol=1e-15)
+        np.testing.assert_allclose(dh, [[8 * np.log(2), -12]], rtol=1e-15)
+        with np.errstate(all="ignore"):
+            phi, J, h, dh = states(np, np.array([-2.0, 3.0]))
+        assert np.isnan(phi).all()
+        np.testing.assert_allclose(h, [8 * np.log(2) - 22], rtol=1e-15)
+        np.testing.assert_allclose(dh, [[-8 * np.log(2), -12]], rtol=1e-15)
+        assert states.defined(np.array([-2.0, 3.0])).tolist() == [2.5, 3.5]
+
+
+def test_newtons_method_and_slopes_of_the_preconditioner():
+    em = entry_map(ScaledVector(1))
+    w1, w2 = em.entries
+    states = states_of(em, [w1**2 - w2**2])
+    x = states.solved(np.array([1.0, 1.0]), w=np.array([2.0]), c=np.array([3.0]))
+    np.testing.assert_allclose(x, [2.0, 1.0], rtol=1e-14)
+    assert states.solved(np.array([1.0, 1.0]), w=np.array([np.nan])) is None
+    # P = w1^2 + w2^2, and its derivative along (a, b) is 2 (a w1 + b w2).
+    found = states.changes(x, np.array([[1.0, 0.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(found, [[4.0, 2.0]], rtol=1e-9)

@@ -64,7 +64,7 @@ def test_the_differential_is_held_against_the_map_where_that_is_polynomial():
         checks["three factors"] == "the map with its factors moved, one at a time, to first order"
     )
     assert checks["square of a square"] == checks["three factors"]
-    assert checks["weight normalization"].startswith("by the derivatives of its functions")
+    assert checks["weight normalization"] == "central differences at a random point"
     assert checks["softmax"] == checks["weight normalization"]
 
 
@@ -242,3 +242,34 @@ def test_six_modes_and_eight_leaves():
     law = fs.derive(fs.HierarchicalTucker(tree, 2))
     assert len(law.rhs.terms) == 15
     assert law.steps[1].check.startswith("the map with its factors moved")
+
+
+def test_a_wrong_derivative_of_a_function_is_found_out(monkeypatch):
+    monkeypatch.setattr(calculus, "_derivative", lambda atom: calculus.applied("exp", atom.inner))
+    tanh = fs.Parametrization.from_function(lambda u: fs.functions.tanh(u), {"u": 2})
+    with pytest.raises(CertificationError, match="differential"):
+        fs.derive(tanh)
+
+
+def test_a_function_that_is_not_one_formula_is_refused():
+    def two_faced(u):
+        return 2 * u if isinstance(u, np.ndarray) else 3 * u
+
+    with pytest.raises(fs.InputError, match="not one formula"):
+        fs.derive(fs.Parametrization.from_function(two_faced, {"u": 3}))
+
+
+def test_closure_and_mirror_are_refused_for_other_rates_and_decay():
+    product = fs.Parametrization.from_text("u * v", {"u": 2, "v": 2})
+    for law in (fs.derive(product, rates={"u": 2}), fs.derive(product, weight_decay=0.1)):
+        for question in ("closure", "mirror"):
+            with pytest.raises(fs.InputError, match=f"{question} is decided"):
+                getattr(law, question)
+    (first, _) = fs.derive(product, rates={"u": 2}).conserved
+    assert first.text() == "u[0]^2 - 2*v[0]^2"
+
+
+def test_conserved_quantities_of_a_symbolic_decay_say_where_to_look():
+    law = fs.derive(fs.Diagonal(1), weight_decay=sp.Symbol("lambda", nonnegative=True))
+    with pytest.raises(fs.InputError, match="know their degree"):
+        _ = law.conserved

@@ -20,8 +20,11 @@ from flowsim.problems.families import (
 )
 from flowsim.problems.parametrizations import DeepLinear, Parametrization
 from flowsim.symbolic.algebra import PRIME, Element, entry_map
+from flowsim.symbolic.algebra.elements import exact
 from flowsim.symbolic.algebra.lie import generation_ranks
 from flowsim.symbolic.algebra.modular import Echelon, kernel, modular, rank, rational, root
+from flowsim.symbolic.closure import closure
+from flowsim.symbolic.identities import exact as exact_in_expressions
 
 of = Parametrization.from_function
 
@@ -212,3 +215,17 @@ def test_arithmetic_modulo_the_prime():
     echelon = Echelon()
     kept = [echelon.add({0: a, 1: b}) for a, b in itertools.product((1, 2), (1, 2))]
     assert kept == [True, True, False, False]
+
+
+def test_a_float_is_one_fraction_everywhere():
+    x = sympy.Symbol("x")
+    for number, fraction in ((1 / 3, sympy.Rational(1, 3)), (0.35, sympy.Rational(7, 20))):
+        assert (
+            sympy.Rational(exact(number)) == sympy.Rational(exact(np.float64(number))) == fraction
+        )
+        assert exact_in_expressions(sympy.Float(number) * x) == fraction * x
+        result = closure(ScaledVector(1), values={"c_1": number})
+        assert list(result.special.values()) == [fraction]
+    long = sympy.Float("0.12345678901234567890123", 23)
+    assert exact(long) == Fraction("0.12345678901234567890123")
+    assert exact(float("inf")) is exact("1") is None

@@ -33,12 +33,22 @@ LARGEST_DENOMINATOR = 64
 
 
 def exact(number: Any) -> Fraction | None:
-    """A number as a fraction; a float as the simple fraction or short decimal it stands for."""
+    """A number as a fraction; a float as the simple fraction or short decimal it stands for.
+
+    Examples
+    --------
+    >>> print(exact(1 / 3), exact(0.35), exact(np.int64(2)), exact(sympy.Float("0.1", 40)))
+    1/3 7/20 2 1/10
+    >>> exact(float("nan")) is None
+    True
+    """
     if isinstance(number, (sympy.Integer, sympy.Rational)):
         return Fraction(int(number.p), int(number.q))
     if isinstance(number, (numbers.Rational, np.integer)):
         return Fraction(int(number.numerator), int(number.denominator))
-    if isinstance(number, (float, np.floating)) and math.isfinite(number):
+    if isinstance(number, sympy.Float) and float(number) != number:  # it has more digits
+        return Fraction(str(number))
+    if isinstance(number, numbers.Real) and math.isfinite(number):
         near = Fraction(float(number)).limit_denominator(LARGEST_DENOMINATOR)
         return near if float(near) == float(number) else Fraction(repr(float(number)))
     return None

@@ -22,7 +22,7 @@ from flowsim.symbolic.algebra.modular import PRIME, Echelon
 from flowsim.symbolic.algebra.packed import PackedField, PackedRing
 from flowsim.symbolic.algebra.ring import EntryMap, Field
 
-__all__ = ["generation_ranks"]
+__all__ = ["LieAlgebra", "generated", "generation_ranks"]
 
 LARGEST_FIELD = 100_000
 
@@ -49,13 +49,30 @@ def generation_ranks(em: EntryMap, fields: Sequence[Field], seed: int = 0) -> tu
     InputError
         If a field that is needed has more than 100 000 monomials.
     """
-    rng = np.random.default_rng(seed)
-    # Every derivation of a generator exists before the ring is packed.
-    for g in range(em.size, em.ring.ngens):
-        for i in range(em.size):
-            em.derive(em.ring.gens[g], i)
-    ring = PackedRing(em, em.random_point(rng))
-    algebra = _Algebra(ring)
+    _complete(em)
+    return generated(em, fields, em.random_point(np.random.default_rng(seed))).ranks
+
+
+def generated(em: EntryMap, fields: Sequence[Field], point: Sequence[int]) -> LieAlgebra:
+    """The Lie algebra of fields, spanned at a point and near it.
+
+    Parameters
+    ----------
+    em : EntryMap
+        The ring of the fields.
+    fields : sequence of Field
+        The generators.
+    point : sequence of int
+        Values of all generators of the ring modulo PRIME.
+
+    Raises
+    ------
+    InputError
+        If a field that is needed has more than 100 000 monomials.
+    """
+    _complete(em)
+    ring = PackedRing(em, point)
+    algebra = LieAlgebra(ring)
     for field in fields:
         algebra.add(ring.pack_field(field))
     generators = len(algebra.kept)
@@ -70,18 +87,37 @@ def generation_ranks(em: EntryMap, fields: Sequence[Field], seed: int = 0) -> tu
         newest = range(before, len(algebra.kept))
         if len(newest):
             ranks.append(len(algebra.kept))
-    return tuple(ranks)
+    algebra.ranks = tuple(ranks)
+    return algebra
 
 
-class _Algebra:
-    """The fields kept, with their Jacobians, and the values of both at the point."""
+def _complete(em: EntryMap) -> None:
+    """Make every derivative of a generator exist, as it must before the ring is packed."""
+    for g in range(em.size, em.ring.ngens):
+        for i in range(em.size):
+            em.derive(em.ring.gens[g], i)
+
+
+class LieAlgebra:
+    """The fields kept, with their Jacobians, and the values of both at the point.
+
+    Attributes
+    ----------
+    kept : list of PackedField
+        Fields that span the algebra at the point and near it.
+    values : list of dict
+        The components of each at the point that are not 0.
+    ranks : tuple of int
+        How many fields there are after each generation of brackets.
+    """
 
     def __init__(self, ring: PackedRing) -> None:
         self.ring = ring
         self.echelon = Echelon()
         self.kept: list[PackedField] = []
-        self.jacobians: list[dict] = []
         self.values: list[dict[int, int]] = []
+        self.ranks: tuple[int, ...] = ()
+        self.jacobians: list[dict] = []
         self.slopes: list[dict[tuple[int, int], int]] = []
 
     def add(self, field: PackedField) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 import sympy
 from sympy import Expr, Symbol
 
+from flowsim._errors import FlowsimError
 from flowsim.symbolic.algebra.ring import EntryMap
 from flowsim.symbolic.closure.level import Level
 from flowsim.symbolic.closure.pieces import Piece
@@ -137,7 +138,13 @@ def _text(e: Expr) -> str:
 def largest_error(
     level: Level, found: Explicit, w: Sequence[Expr], c: Sequence[Expr], seed: int
 ) -> float:
-    """How far a form differs from J J^T at random states of its part, relative to its size."""
+    """How far a form differs from J J^T at random states of its part, relative to its size.
+
+    Raises
+    ------
+    FlowsimError
+        If no state was found at which the map and its laws are defined.
+    """
     em, primitive = level.em, found.primitive
     signs = {} if primitive is None else primitive.signs
     root = {} if primitive is None else {RHO: primitive.root}
@@ -146,21 +153,30 @@ def largest_error(
     readings = Tape.of([em.to_sympy(f) for f in signs.values()], em.entry_symbols)
     states = states_of(em, level.laws)
     rng = np.random.default_rng(seed)
-    worst = 0.0
+    worst, checked = 0.0, 0
     for _ in range(CHECKED_STATES):
-        x = rng.normal(size=em.size) if level.generic else level_state(level, states, rng)
+        if level.generic:
+            x = states.defined(rng.normal(size=em.size))
+        else:
+            x = level_state(level, states, rng)
         if x is None:
-            continue
+            continue  # a state at which the map or a law is not defined
         with np.errstate(all="ignore"):
             phi, J, h, _ = states(np, x)
             given = np.sign(np.array(readings(np, list(x)), dtype=np.float64))
             stated = np.array(tape(np, [*phi, *h, *given]), dtype=np.float64)
         P = J @ J.T
         if not (np.isfinite(P).all() and np.isfinite(h).all()):
-            continue  # a state at which the map or a law is not defined
+            continue
+        checked += 1
         own = np.array([P[at] for at in found.entries])
         error = float(np.abs(stated - own).max() / np.abs(P).max())
         worst = max(worst, error if np.isfinite(error) else np.inf)
+    if not checked:
+        raise FlowsimError(
+            f"none of {CHECKED_STATES} random states lies where the map and what it conserves are "
+            "defined, so that the closed form cannot be checked. Pass another seed."
+        )
     return worst
 
 

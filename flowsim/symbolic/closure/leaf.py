@@ -16,14 +16,12 @@ from dataclasses import dataclass
 
 from sympy.polys.rings import PolyElement
 
-from flowsim._errors import InputError
-from flowsim.symbolic.algebra.modular import PRIME, Echelon, kernel, rank
-from flowsim.symbolic.algebra.packed import PackedField, PackedRing
+from flowsim.symbolic.algebra.lie import generated
+from flowsim.symbolic.algebra.modular import PRIME, kernel, rank
+from flowsim.symbolic.algebra.packed import PackedField
 from flowsim.symbolic.algebra.ring import EntryMap
 
 __all__ = ["Verdict", "decide", "leaf_fields"]
-
-LARGEST_BRACKET = 50_000
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def decide(
     """
     D = em.size
     if level is None:
-        basis = [_dense(value, D) for value in _values(em, point)]
+        basis = [_dense(value, D) for value in generated(em, em.jacobian, point).values]
     else:
         slopes = [[em.evaluate(g, point) for g in em.gradient(law)] for law in level]
         rows = [{a: v for a, v in enumerate(row) if v} for row in slopes]
@@ -112,50 +110,8 @@ def decide(
 
 
 def leaf_fields(em: EntryMap, point: Sequence[int]) -> list[PackedField]:
-    """Fields that span the Lie algebra of the gradients at this point, and near it.
-
-    A bracket is kept if it raises the rank at the point: what lies in the span of the others at a
-    generic point does so nearby, and brings nothing new by further brackets either.
-    """
-    for g in range(em.size, em.ring.ngens):  # every derivative exists before the ring is packed
-        for i in range(em.size):
-            em.derive(em.ring.gens[g], i)
-    ring = PackedRing(em, point)
-    echelon = Echelon()
-    kept: list[PackedField] = []
-    jacobians: list[dict] = []
-
-    def keep(field: PackedField) -> bool:
-        value = {i: v for i, c in field.items() if (v := ring.evaluate(c))}
-        if not echelon.add(value):
-            return False
-        terms = sum(map(len, field.values()))
-        if terms > LARGEST_BRACKET:
-            raise InputError(
-                f"par has D = {em.size} parameters, and a bracket of its gradients has {terms} "
-                f"monomials; at most {LARGEST_BRACKET} are worked with exactly. Take smaller sizes."
-            )
-        kept.append(field)
-        jacobians.append(ring.jacobian(field))
-        return True
-
-    for row in em.jacobian:
-        keep(ring.pack_field(row))
-    generators = newest = range(len(kept))
-    while len(newest) and len(kept) < em.size:
-        before = len(kept)
-        for a in generators:
-            for b in newest:
-                if a < b and len(kept) < em.size:
-                    keep(ring.bracket(kept[a], jacobians[a], kept[b], jacobians[b]))
-        newest = range(before, len(kept))
-    return kept
-
-
-def _values(em: EntryMap, point: Sequence[int]) -> list[dict[int, int]]:
-    fields = leaf_fields(em, point)
-    ring = PackedRing(em, point)
-    return [{i: ring.evaluate(c) for i, c in field.items()} for field in fields]
+    """Fields that span the Lie algebra of the gradients at this point, and near it."""
+    return generated(em, em.jacobian, point).kept
 
 
 def _hessian(em: EntryMap, point: Sequence[int]) -> list[list[dict[int, int]]]:

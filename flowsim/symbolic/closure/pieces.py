@@ -10,17 +10,16 @@
 # pyright: reportReturnType=false
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Rational, Real
 from typing import Any
 
 import numpy as np
 from sympy import Expr, Symbol
 
 from flowsim._errors import InputError
+from flowsim.symbolic.algebra.elements import exact
 from flowsim.symbolic.algebra.ring import EntryMap
 from flowsim.symbolic.closure.leaf import decide
 from flowsim.symbolic.closure.level import Level
@@ -85,11 +84,8 @@ def fixed_values(values: Any, known: ConservationLaws) -> tuple[Fraction | None,
                 )
                 + "."
             )
-        if isinstance(number, Rational) or (isinstance(number, Expr) and number.is_Rational):
-            found[index] = Fraction(int(number.numerator), int(number.denominator))
-        elif isinstance(number, Real) and math.isfinite(number):
-            found[index] = Fraction(repr(float(number)))
-        else:
+        found[index] = exact(number)
+        if found[index] is None:
             raise InputError(f"values[{key!r}] is {number!r}; pass a finite number.")
     return tuple(found)
 

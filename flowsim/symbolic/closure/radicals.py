@@ -77,13 +77,10 @@ class Explicit:
         The entries P[i, j], i <= j, in w, c and ``RHO``.
     primitive : Primitive or None
         What RHO stands for; None where the entries are rational in w and c.
-    relations : tuple of Relation
-        The equations, in w, c, RHO and one more symbol for the entry.
     """
 
     entries: dict[tuple[int, int], Expr]
     primitive: Primitive | None
-    relations: tuple[Relation, ...]
 
     @property
     def solved(self) -> bool:
@@ -173,7 +170,7 @@ def _rational_entries(
     symbols: Sequence[Expr],
     P: dict[tuple[int, int], PolyElement],
 ) -> Explicit | None:
-    entries, relations = {}, []
+    entries = {}
     for at, p in P.items():
         if not p:
             entries[at] = sympy.Integer(0)
@@ -183,8 +180,7 @@ def _rational_entries(
             return None
         parts = relation.coefficients(len(functions))
         entries[at] = sympy.factor(sympy.cancel(-parts.get(0, sympy.Integer(0)) / parts[1]))
-        relations.append(relation)
-    return Explicit(entries, None, tuple(relations))
+    return Explicit(entries, None)
 
 
 def _candidates(level: Level, P: dict[tuple[int, int], PolyElement]) -> list[PolyElement]:
@@ -235,7 +231,7 @@ def _expressed(
 ) -> Explicit | None:
     """All entries as rational functions of the primitive element."""
     p = Symbol("p", real=True)
-    entries, relations = {}, [primitive.relation]
+    entries = {}
     for at, f in P.items():
         if not f:
             entries[at] = sympy.Integer(0)
@@ -256,8 +252,7 @@ def _expressed(
         # Term by term over a denominator of one term: rho + w w^T / rho rather than one fraction.
         single = not isinstance(sympy.expand(below), sympy.Add)
         entries[at] = sympy.expand(above / below) if single else sympy.cancel(above / below)
-        relations.append(relation)
-    return Explicit(entries, primitive, tuple(relations))
+    return Explicit(entries, primitive)
 
 
 def _solved(

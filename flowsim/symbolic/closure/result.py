@@ -19,6 +19,8 @@ from flowsim.symbolic.closure.witness import Witness
 
 __all__ = ["SIGN", "Closure", "Part"]
 
+#: P is shown up to this size.
+LARGEST_SHOWN = 4
 MOST_EQUATIONS = 8
 #: What symbols of signs are called.
 SIGN = "sigma"
@@ -39,14 +41,14 @@ class Part:
     laws : tuple of tuple of int
         The conserved quantities that belong to it, by their index, for each copy.
     form : str or None
-        "radical", "implicit", "constant", or None where it does not close.
+        "radical", "implicit", "constant", "matrix", or None where it does not close.
     lines : tuple of sympy.Eq
         Its law, for the first copy, with what the letters in it stand for.
     missing : int
         How many of its conserved quantities have no formula.
     """
 
-    verdict: Verdict
+    verdict: Verdict | None
     entries: tuple[tuple[int, ...], ...]
     values: tuple[tuple[int, ...], ...]
     laws: tuple[tuple[int, ...], ...]
@@ -138,17 +140,27 @@ class Closure:
         if not self.closes:
             return ()
         rows = [_row(_velocity(e.lhs), _left(e.lhs), e.rhs) for e in self._lines()]
+        if self.preconditioner is not None and not any(_moves(e.lhs) for e in self._lines()):
+            rows.append(Line("dw/dt = -P*G, w and G read row by row", r"\dot{w} = -P\,G"))
+            if len(self.G) <= LARGEST_SHOWN:
+                P = printing.latex(self.preconditioner)
+                rows.append(Line(f"P = {self.preconditioner.tolist()}", f"P = {P}"))
         for c, e in self._shown_constants().items():
             rows.append(_row(printing.text(c), printing.latex(c), e))
         if self.form == "implicit":
             rows.append(
                 Line(
-                    "w' = -J J^T G at the theta with",
-                    r"\dot{w} = -J J^{\top} G \text{ at } \theta \text{ with}",
+                    "dw/dt = -J J^T G at the theta that solves",
+                    r"\dot{w} = -J J^{\top} G \text{ at the } \theta \text{ that solves}",
                 )
             )
-            for e in self.equations[:MOST_EQUATIONS]:
+            m = len(self.G)
+            map_equations, kept = self.equations[:m], self.equations[m:]
+            for e in (*map_equations[:MOST_EQUATIONS], *kept[:MOST_EQUATIONS]):
                 rows.append(_row(printing.text(e.lhs), printing.latex(e.lhs), e.rhs))
+            more = max(m - MOST_EQUATIONS, 0) + max(len(kept) - MOST_EQUATIONS, 0)
+            if more:
+                rows.append(Line(f"and {more} equations more", rf"\text{{and {more} more}}"))
         return tuple(rows)
 
     def _repr_latex_(self) -> str:
@@ -159,29 +171,12 @@ class Closure:
             lines = [f"does not close: {self.because}", str(self.witness), *self.domain]
             return "\n".join(lines)
         lines = [f"closes ({self.form}): {self.because}"]
+        lines += [f"  {row.plain}" for row in self.rows()]
         for part in self.parts:
-            lines += [
-                _norms(f"  {_velocity(line.lhs)} = {printing.text(line.rhs)}", "|w|")
-                for line in part.lines
-            ]
             others = len(part.values) - 1
             if others > 0:
                 count = "1 other part" if others == 1 else f"{others} other parts"
                 lines.append(f"  and likewise for {count} mapped alike")
-        if self.preconditioner is not None and not any(_moves(e.lhs) for e in self._lines()):
-            lines.append("  dw/dt = -P*G, the entries of P being rational in w, c and rho")
-        if self.form == "implicit":
-            lines.append("  w' = -J J^T G at the theta that solves")
-            lines += [
-                f"    {printing.text(e.lhs)} = {printing.text(e.rhs)}"
-                for e in self.equations[:MOST_EQUATIONS]
-            ]
-            if len(self.equations) > MOST_EQUATIONS:
-                lines.append(f"    and {len(self.equations) - MOST_EQUATIONS} equations more")
-        shown = self._shown_constants()
-        if shown:
-            lines.append("where")
-            lines += [f"  {c} = {printing.text(e)}" for c, e in shown.items()]
         if self.domain:
             lines.append("valid")
             lines += [f"  {sentence}" for sentence in self.domain]

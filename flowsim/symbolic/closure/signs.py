@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from sympy.polys.rings import PolyElement
 
+from flowsim.symbolic.algebra.generators import fraction
 from flowsim.symbolic.algebra.ring import EntryMap
 
 __all__ = ["manifest_sign"]
@@ -36,7 +37,7 @@ def _sum_of_squares(em: EntryMap, poly: PolyElement) -> bool:
     for monomial, c in poly.items():
         # A positive generator counts as a square of its root: all exponents are doubled for it.
         key = tuple(2 * e if positive.get(g) else e for g, e in enumerate(monomial))
-        value = Fraction(int(c.numerator), int(c.denominator))
+        value = fraction(c)
         if all(e % 2 == 0 for e in key):
             squares[tuple(e // 2 for e in key)] = value
         else:

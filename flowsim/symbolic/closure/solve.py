@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from numbers import Real
 from typing import Any
@@ -22,6 +23,7 @@ from sympy import Eq, Expr, Symbol
 from flowsim._errors import FlowsimError, InputError
 from flowsim.problems.families import TwoLayer
 from flowsim.problems.parametrizations import DeepLinear, Parametrization
+from flowsim.symbolic import printing
 from flowsim.symbolic.algebra.ring import EntryMap, entry_map
 from flowsim.symbolic.closure.explicit import (
     entered,
@@ -48,6 +50,7 @@ from flowsim.symbolic.closure.verdicts import decided
 from flowsim.symbolic.closure.witness import find_state_pair, make_witness
 from flowsim.symbolic.closure.writing import equation_of, lines_of, vector_symbols
 from flowsim.symbolic.conservation import ConservationLaws, conservation_laws
+from flowsim.symbolic.reserved import Renamed, unreserved
 
 __all__ = ["closure"]
 
@@ -100,9 +103,8 @@ def closure(
     --------
     >>> from flowsim.problems.families import Diagonal
     >>> print(closure(Diagonal(1)))
-    closes (radical): along the leaf P changes only with w
+    closes (radical): no two nearby states that can be reached share w, so that w tells P
       dw[0]/dt = -4*sqrt(4*c_1^2 + w[0]^2)*G[0]
-    where
       c_1 = u[0]*v[0]
     valid
       at every state: the root is the one with 4*u[0]^2 + 4*v[0]^2 >= 0
@@ -113,7 +115,8 @@ def closure(
         whole_matrix = balanced_closure(par)
         if whole_matrix is not None:
             return whole_matrix
-    known = conservation_laws(par)
+    given, par = par, unreserved(par)
+    known = conservation_laws(par, seed=seed)
     fixed = fixed_values(values, known)
     em = entry_map(par)
     c = tuple(Symbol(f"c_{i + 1}", real=True) for i in range(len(known.laws)))
@@ -121,7 +124,7 @@ def closure(
     pieces = pieces_of(em, known, fixed)
     verdicts = [decided(piece.level, seed) for piece in pieces]
     common = {
-        "parametrization": par,
+        "parametrization": given,
         "constants": {s: law.expression for s, law in zip(c, known.laws, strict=True)},
         "special": {s: _rational(v) for s, v in zip(c, fixed, strict=True) if v is not None},
         "equations": (
@@ -137,8 +140,12 @@ def closure(
     }
     for piece, verdict in zip(pieces, verdicts, strict=True):
         if not verdict.closes:
-            return _open(em, known, piece, verdict, common, seed)
-    return _closed(em, pieces, verdicts, w, c, common, seed)
+            found = _open(em, known, piece, verdict, common, seed)
+            break
+    else:
+        found = _closed(em, pieces, verdicts, w, c, common, seed)
+    notes = par.notes if isinstance(par, Renamed) else ()
+    return replace(found, domain=(*found.domain, *notes))
 
 
 def _open(
@@ -236,6 +243,9 @@ def _closed(
             domain += explicit_domain(level.em, found, called)
         else:
             domain.append(implicit_domain(piece))
+            if found is not None and found.primitive is not None:
+                meaning = printing.text(level.em.to_sympy(found.primitive.poly))
+                domain.append(f"rho stands for {meaning} of the factors")
         forms.append(form)
         parts.append(
             Part(verdict, piece.entries, piece.values, piece.laws, form, lines, piece.missing)
@@ -310,7 +320,7 @@ def _because(verdicts: list[Verdict], form: str) -> str:
     if form == "constant":
         return "P does not depend on the parameters"
     if all(v.fibre == 0 for v in verdicts):
-        return "of the states that can be reached no two nearby ones share w, so that w tells P"
+        return "no two nearby states that can be reached share w, so that w tells P"
     fibre = sum(v.fibre for v in verdicts)
     where = "the one direction" if fibre == 1 else f"the {fibre} directions"
     keep = "keeps" if fibre == 1 else "keep"

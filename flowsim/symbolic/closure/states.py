@@ -22,6 +22,10 @@ from flowsim.symbolic.closure.tape import Tape
 __all__ = ["NumericField", "States", "absolute_logs", "states_of", "whole_states"]
 
 MOST_NEWTON = 60
+#: Relative size of singular values that a step of least norm takes for 0.
+RCOND = 1e-11
+#: Of central differences.
+STEP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,49 @@ class States:
         J = self(np, x)[1]
         return J @ J.T
 
+    def changes(self, x: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """The derivatives of P at x along columns, as columns, by central differences."""
+        return np.stack(
+            [
+                (self.preconditioner(x + STEP * v) - self.preconditioner(x - STEP * v)).ravel()
+                / (2 * STEP)
+                for v in directions.T
+            ],
+            axis=1,
+        )
+
+    def defined(self, x: np.ndarray) -> np.ndarray | None:
+        """x, or else abs(x) + 1/2, if the map, its laws and their slopes are finite there."""
+        with np.errstate(all="ignore"):
+            for state in (x, np.abs(x) + 0.5):
+                if all(np.isfinite(part).all() for part in self(np, state)):
+                    return state
+        return None
+
+    def equations(
+        self, xp: Any, x: Any, w: Any = None, c: Any = None, which: Sequence[int] | None = None
+    ) -> tuple[Any, Any]:
+        """What is missing at x to φ = w and h = c (those laws), and the slopes of φ and h.
+
+        At least one of w and c is given.
+        """
+        phi, J, h, dh = self(xp, x)
+        if which is not None:
+            h, dh = h[list(which)], dh[list(which)]
+        parts = [] if w is None else [(w - phi, J)]
+        parts += [] if c is None else [(c - h, dh)]
+        missing, slopes = zip(*parts, strict=True)
+        return xp.concatenate(missing), xp.concatenate(slopes)
+
+    def step(
+        self, xp: Any, x: Any, w: Any = None, c: Any = None, which: Sequence[int] | None = None
+    ) -> Any:
+        """The Gauss-Newton step of least norm towards φ = w, h = c; NaN where it is none."""
+        r, A = self.equations(xp, x, w, c, which)
+        if xp is np and not (np.isfinite(r).all() and np.isfinite(A).all()):
+            return np.full_like(x, np.nan)
+        return xp.linalg.lstsq(A, r, rcond=RCOND)[0]
+
     def solved(
         self,
         x: np.ndarray,
@@ -72,57 +119,53 @@ class States:
         which: Sequence[int] | None = None,
     ) -> np.ndarray | None:
         """The state near x with these values, by Gauss-Newton steps of least norm; None if none."""
-        which = range(self.laws) if which is None else which
-        residual: list[np.ndarray] = []
-        for _ in range(MOST_NEWTON):
-            with np.errstate(all="ignore"):
-                phi, J, h, dh = self(np, x)
-            residual, slopes = [], list[np.ndarray]()
-            if w is not None:
-                residual.append(w - phi)
-                slopes.append(J)
-            if c is not None and len(which):
-                residual.append(c - h[list(which)])
-                slopes.append(dh[list(which)])
-            if not residual:
-                return x
-            r, A = np.concatenate(residual), np.concatenate(slopes)
-            if not (np.isfinite(r).all() and np.isfinite(A).all()):
-                return None
-            step = np.linalg.lstsq(A, r, rcond=1e-11)[0]
-            x = x + step
-            if np.abs(step).max() <= 4e-16 * (1.0 + np.abs(x).max()):
-                break
-        scale = 1.0 + max(float(np.abs(part).max()) for part in residual)
+        before = x
         with np.errstate(all="ignore"):
-            phi, _, h, _ = self(np, x)
-        error = 0.0
-        if w is not None:
-            error = max(error, float(np.abs(w - phi).max()))
-        if c is not None and len(which):
-            error = max(error, float(np.abs(c - h[list(which)]).max()))
+            for _ in range(MOST_NEWTON):
+                before, step = x, self.step(np, x, w, c, which)
+                x = x + step
+                # A step that is not a number ends it too: what is missing is none then.
+                if not np.abs(step).max() > 4e-16 * (1.0 + np.abs(x).max()):
+                    break
+            scale = 1.0 + np.abs(self.equations(np, before, w, c, which)[0]).max()
+            error = np.abs(self.equations(np, x, w, c, which)[0]).max()
         return x if error <= 1e-12 * scale else None
 
 
 def states_of(em: EntryMap, laws: Sequence[PolyElement]) -> States:
-    """Compile a map and its laws; logarithms are those of absolute values."""
-    expressions = [em.to_sympy(value) for value in em.values]
-    expressions += [em.to_sympy(x) for row in em.jacobian for x in row]
-    expressions += [em.to_sympy(law) for law in laws]
-    expressions += [em.to_sympy(x) for law in laws for x in em.gradient(law)]
-    read = [absolute_logs(e) for e in expressions]
-    tape = Tape.of(read, em.entry_symbols)
-    return States(tape, len(em.values), len(laws), em.size)
+    """Compile a map and its laws; logarithms in laws are those of absolute values."""
+    return _compiled(
+        [em.to_sympy(value) for value in em.values],
+        [em.to_sympy(x) for row in em.jacobian for x in row],
+        [em.to_sympy(law) for law in laws],
+        [em.to_sympy(x) for law in laws for x in em.gradient(law)],
+        em.entry_symbols,
+    )
 
 
 def whole_states(
     values: Sequence[sympy.Expr], laws: Sequence[sympy.Expr], entries: Sequence[sympy.Expr]
 ) -> States:
-    """Compile a map and its laws from expressions in the entries."""
-    expressions = [*values, *(sympy.diff(f, x) for f in values for x in entries)]
-    expressions += [absolute_logs(h) for h in laws]
-    expressions += [sympy.diff(h, x) for h in laws for x in entries]
-    return States(Tape.of(expressions, entries), len(values), len(laws), len(entries))
+    """Compile a map and its laws from expressions in the entries, read as by :func:`states_of`."""
+    return _compiled(
+        values,
+        [sympy.diff(f, x) for f in values for x in entries],
+        laws,
+        [sympy.diff(h, x) for h in laws for x in entries],
+        entries,
+    )
+
+
+def _compiled(
+    values: Sequence[sympy.Expr],
+    slopes: Sequence[sympy.Expr],
+    laws: Sequence[sympy.Expr],
+    law_slopes: Sequence[sympy.Expr],
+    entries: Sequence[sympy.Expr],
+) -> States:
+    # The map keeps its own domain: only a law is as well conserved with |.| in its logarithms.
+    read = [*values, *slopes, *(absolute_logs(e) for e in (*laws, *law_slopes))]
+    return States(Tape.of(read, entries), len(values), len(laws), len(entries))
 
 
 def absolute_logs(e: sympy.Expr) -> sympy.Expr:

@@ -58,7 +58,9 @@ def level_state(level: Level, states: States, rng: np.random.Generator) -> np.nd
     which = [k for k, v in enumerate(level.values) if v is not None]
     target = np.array([float(level.values[k]) for k in which])
     for _ in range(40):
-        x = states.solved(rng.normal(size=level.em.size), c=target, which=which)
+        x = states.defined(rng.normal(size=level.em.size))
+        if x is not None:
+            x = states.solved(x, c=target, which=which)
         if x is None or np.abs(x).max() < 1e-3:
             continue
         with np.errstate(all="ignore"):
@@ -79,11 +81,6 @@ def _decided_in_floating_point(level: Level, x: np.ndarray) -> Verdict:
     still = basis @ Vt[rank:].T
     moving = 0
     if still.shape[1]:
-        e = 1e-5
-        slopes = [
-            (states.preconditioner(x + e * v) - states.preconditioner(x - e * v)).ravel() / (2 * e)
-            for v in still.T
-        ]
-        size = np.linalg.norm(states.preconditioner(x))
-        moving = int((np.linalg.svd(np.stack(slopes))[1] > 1e-5 * size).sum())
+        s = np.linalg.svd(states.changes(x, still), compute_uv=False)
+        moving = int((s > 1e-5 * np.linalg.norm(states.preconditioner(x))).sum())
     return Verdict(level.em.size, basis.shape[1], rank, moving)

@@ -95,7 +95,9 @@ def find_state_pair(level: Level, seed: int) -> tuple[np.ndarray, np.ndarray] | 
     target = np.array([float(v) for v in level.values if v is not None])
     for _ in range(MOST_STARTS):
         x = np.round(rng.uniform(0.5, 2.0, em.size) * rng.choice([-1.0, 1.0], em.size), 1)
-        start = states.solved(x, c=target, which=fixed) if fixed else x
+        start = states.defined(x)
+        if start is not None and fixed:
+            start = states.solved(start, c=target, which=fixed)
         if start is None:
             continue
         second = _moved(states, fields, start)
@@ -121,12 +123,7 @@ def _moved(states: States, fields: list[NumericField], start: np.ndarray) -> np.
     basis = still(start)
     if not basis.shape[1]:
         return None
-    e = 1e-6
-    slopes = [
-        (states.preconditioner(start + e * v) - states.preconditioner(start - e * v)) / (2 * e)
-        for v in basis.T
-    ]
-    direction = basis @ np.linalg.svd(np.stack([s.ravel() for s in slopes], axis=1))[2][0]
+    direction = basis @ np.linalg.svd(states.changes(start, basis))[2][0]
 
     def velocity(_t: float, x: np.ndarray) -> np.ndarray:
         Q = still(x)
@@ -181,20 +178,13 @@ def make_witness(
     g[i] = 1.0
     return Witness(
         par.names,
-        split(par, pair[0]),
-        split(par, pair[1]),
+        par.unflattened(pair[0]),
+        par.unflattened(pair[1]),
         (found[0][0], found[1][0]),
         (found[0][2], found[1][2]),
         (P, Q),
         g,
     )
-
-
-def split(par: Parametrization, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    """A vector of all entries as factors."""
-    sizes = [int(np.prod(shape)) for shape in par.shapes]
-    parts = np.split(x, np.cumsum(sizes)[:-1])
-    return tuple(part.reshape(shape) for part, shape in zip(parts, par.shapes, strict=True))
 
 
 def _short(x: np.ndarray) -> str:

@@ -32,7 +32,6 @@ __all__ = [
     "Independent",
     "combinations",
     "is_conserved",
-    "kernel_dimension",
     "monomials",
     "primitive",
     "simplicity",
@@ -127,22 +126,12 @@ def _exactly(
     return total if total is not None and is_conserved(em, total, fields) else None
 
 
-def kernel_dimension(em: EntryMap, degree: int) -> int:
-    """The dimension of the space of homogeneous polynomial laws of this degree.
-
-    It counts products of laws too, so that it may exceed the number of independent laws.
-    """
-    candidates = monomials(em, degree)
-    fields = [row for row in em.jacobian if any(row)]
-    return len(kernel(_equations(em, candidates, fields), len(candidates)))
-
-
 def primitive(poly: PolyElement) -> PolyElement:
     """The same law without constant term, with coprime integers, the leading one positive."""
     constant = poly.coeff(1)
     if constant and not poly.is_ground:
         poly = poly - constant
-    numbers = [Fraction(int(c.numerator), int(c.denominator)) for c in poly.values()]
+    numbers = [fraction(c) for c in poly.values()]
     scale = Fraction(lcm(*(c.denominator for c in numbers)), 1)
     scale /= gcd(*(int(c * scale) for c in numbers))
     if poly.LC < 0:

@@ -183,11 +183,13 @@ class ConservationLaws:
             + (f" in {parts} parts that share none." if parts > 1 else "."),
             "A function is conserved for every loss if and only if its gradient is orthogonal to "
             "the gradients of all entries of the map, and then to their Lie brackets.",
-            f"At a random point (modulo 2^61 - 1) these span, generation by generation, {grown} "
-            "dimensions, and no more. By Frobenius's theorem there are "
-            f"{self.size} - {dimension} = {self.count} independent laws near a generic point.",
-            f"Independent laws found: {len(self.laws) + len(self.dropped)}, each verified exactly.",
+            "At a random point (modulo 2^61 - 1) the rank of these is, generation by generation, "
+            f"{grown}. By Frobenius's theorem the number of independent laws near a generic point "
+            f"is {self.size} - {dimension} = {self.count}.",
         ]
+        found = len(self.laws) + len(self.dropped)
+        if found:
+            lines.append(f"Independent laws found: {found}, each verified exactly.")
         if self.missing:
             polynomial = (
                 f"none is a polynomial of degree {self.degree} or less, and "
@@ -198,7 +200,7 @@ class ConservationLaws:
                 f"{self.missing} more exist of which no formula was found: {polynomial}none was "
                 "among the sums of powers and logarithms and the ratios of minors that were tried."
             )
-        else:
+        elif found:
             lines.append("Every other law is a function of these.")
         if self.rates:
             given = ", ".join(f"{name}: {rate:g}" for name, rate in self.rates.items())

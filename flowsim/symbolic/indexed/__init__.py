@@ -2,7 +2,8 @@
 
 from flowsim.symbolic.indexed.arrays import SymbolicArray, as_array, constants_named_beside
 from flowsim.symbolic.indexed.calculus import beside, differential, gradient, inner_product
-from flowsim.symbolic.indexed.notation import latex, text
+from flowsim.symbolic.indexed.evaluate import evaluate
+from flowsim.symbolic.indexed.notation import latex, subscripts, text
 from flowsim.symbolic.indexed.tensor import CHANGE, GRADIENT, Tensor
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "beside",
     "constants_named_beside",
     "differential",
+    "evaluate",
     "gradient",
     "inner_product",
     "latex",
+    "subscripts",
     "text",
 ]

@@ -37,7 +37,7 @@ from flowsim.symbolic.indexed.tensor import (
     Variable,
 )
 
-__all__ = ["latex", "text"]
+__all__ = ["latex", "subscripts", "text"]
 
 #: A fraction with a longer denominator is a decimal number that somebody wrote.
 _LONGEST_DENOMINATOR = 10**6
@@ -60,6 +60,9 @@ def text(tensor: Tensor, *, bracket: bool = False) -> str:
 def latex(tensor: Tensor, *, bracket: bool = False) -> str:
     """The expression in LaTeX."""
     return _written(tensor, _Latex(), bracket)
+
+
+_LETTERS = "ijklmnopqrstuvwxyzabcdefgh"
 
 
 class _NoMatrices(Exception):
@@ -297,7 +300,7 @@ def _latex_guarded(shown: str, weaker: str) -> str:
 
 
 def _written(tensor: Tensor, style: _Style, bracket: bool = False) -> str:
-    parts = [_term(tensor, term, number, style) for term, number in tensor.terms.items()]
+    parts = _terms(tensor, style)
     if not parts:
         return style.zero
     shown = parts[0] + "".join(
@@ -306,16 +309,34 @@ def _written(tensor: Tensor, style: _Style, bracket: bool = False) -> str:
     return style.brackets(shown) if bracket and (len(parts) > 1 or shown[0] == "-") else shown
 
 
-def _term(tensor: Tensor, term: Term, number: Expr, style: _Style) -> str:
+def _terms(tensor: Tensor, style: _Style) -> list[str]:
+    """The terms, all in products of matrices, or else all in indices."""
     try:
-        scalars, rest = _in_matrices(tensor, term, style)
-        return style.scaled(number, scalars, rest)
+        return [
+            style.scaled(number, *_in_matrices(tensor, term, style))
+            for term, number in tensor.terms.items()
+        ]
     except _NoMatrices:
-        return style.scaled(number, [], _in_indices(tensor, term, style))
+        return [
+            style.scaled(number, [], _in_indices(tensor, term, style))
+            for term, number in tensor.terms.items()
+        ]
+
+
+def subscripts(tensor: Tensor) -> str:
+    """The free indices that an expression is written in, ``"i,j"``; none where in matrices."""
+    try:
+        for term in tensor.terms:
+            _in_matrices(tensor, term, _Text())
+    except _NoMatrices:
+        letters = iter(_LETTERS)
+        axes = ["".join(next(letters, "?") for _ in axis) for axis in tensor.axes]
+        return ",".join(axis if len(axis) == 1 else f"({axis})" for axis in axes)
+    return ""
 
 
 def _in_indices(tensor: Tensor, term: Term, style: _Style) -> str:
-    letters = iter("ijklmnopqrstuvwxyzabcdefgh")
+    letters = iter(_LETTERS)
     names = {index: next(letters, "?") for axis in tensor.axes for index in axis}
     names |= {index: next(letters, "?") for index in sorted(term.sums, key=lambda i: i.number)}
     factors: list[tuple[str, str, Expr]] = []
@@ -376,6 +397,8 @@ def _squared(tensor: Tensor) -> Tensor | None:
 
 def _in_matrices(tensor: Tensor, term: Term, style: _Style) -> tuple[list[str], str]:
     """Scalars in front, and the rest as products of matrices and vectors."""
+    if not term.factors:
+        return [], ""  # a number, at every entry
     plain = all(len(axis) == 1 for axis in tensor.axes)
     if plain and len(tensor.axes) <= 2:
         return _network(term, [axis[0] for axis in tensor.axes], style)

@@ -25,6 +25,7 @@ from sympy import Expr, Matrix, Rational, Symbol
 
 from flowsim.symbolic import scalars
 from flowsim.symbolic.algebra import EntryMap
+from flowsim.symbolic.algebra.generators import fraction
 from flowsim.symbolic.certify import certify
 
 __all__ = ["commuting_exponentials", "explicit_potential", "separate_flows"]
@@ -63,7 +64,7 @@ def separate_flows(em: EntryMap, mu: Sequence[Symbol]) -> list[Expr] | None:
             if not own or not (len(own) == 1 or pair) or any(g in owner for g in own):
                 return None
             for g in own:
-                owner[g] = (i, own, (Rational(int(c.numerator), int(c.denominator)), monomial[g]))
+                owner[g] = (i, own, (Rational(fraction(c)), monomial[g]))
     solved: list[Expr] = []
     for g in range(em.size):
         x0 = em.symbols[g]

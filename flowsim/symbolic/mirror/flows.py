@@ -21,16 +21,12 @@ LARGEST_EFFORT = 20_000
 
 def flattened(par: Parametrization, theta: Any, name: str = "start") -> np.ndarray:
     """All entries of the factors in a row, after a check of their shapes."""
-    factors = par.check_factors(theta, name)
-    parts = factors if isinstance(factors, tuple) else (factors,)
-    return np.concatenate([np.ravel(part).astype(np.float64) for part in parts])
+    return par.flattened(par.check_factors(theta, name))
 
 
 def unflattened(par: Parametrization, flat: np.ndarray) -> tuple[np.ndarray, ...]:
     """The factors from all their entries in a row."""
-    sizes = [int(np.prod(shape)) for shape in par.shapes]
-    parts = np.split(flat, np.cumsum(sizes)[:-1])
-    return tuple(part.reshape(shape) for part, shape in zip(parts, par.shapes, strict=True))
+    return par.unflattened(flat)
 
 
 def compiled(par: Parametrization) -> tuple[Callable[..., np.ndarray], ...]:
@@ -40,12 +36,8 @@ def compiled(par: Parametrization) -> tuple[Callable[..., np.ndarray], ...]:
 
     from flowsim._precision import in_float64
 
-    sizes = np.cumsum([int(np.prod(shape)) for shape in par.shapes])[:-1]
-
     def value(flat: Any) -> Any:
-        parts = jnp.split(flat, sizes)
-        theta = tuple(p.reshape(shape) for p, shape in zip(parts, par.shapes, strict=True))
-        return jnp.ravel(par(theta))
+        return jnp.ravel(par(par.unflattened(flat)))
 
     def field(flat: Any, change: Any) -> Any:
         return jax.vjp(value, flat)[1](change)[0]

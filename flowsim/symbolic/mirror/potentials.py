@@ -130,7 +130,8 @@ class DualPotential:
     def _square(self, equal: str, weighted: str) -> str:
         """The potential in the factors, with one weight or with several."""
         (weight, *others) = dict.fromkeys(self.weights)
-        return weighted if others else equal.format(2 / weight)
+        degree = 2 / weight
+        return weighted if others else equal.format(degree if degree > 0 else f"({degree})")
 
     def __str__(self) -> str:
         shown = f"R*(mu) = {self._square('|psi(mu)|^2/{}', 'sum_l a_l psi_l(mu)^2/2')}"

@@ -25,10 +25,11 @@ from flowsim._errors import InputError
 from flowsim.problems.parametrizations import Parametrization
 from flowsim.symbolic import printing
 from flowsim.symbolic.algebra import EntryMap, Field, entry_map
-from flowsim.symbolic.certify import Step
+from flowsim.symbolic.certify import Line, Step
 from flowsim.symbolic.mirror.homogeneity import homogeneity, weights
 from flowsim.symbolic.mirror.notation import Named, combination, entry_latex
 from flowsim.symbolic.mirror.potentials import DualPotential, primal_of_block
+from flowsim.symbolic.reserved import unreserved
 
 __all__ = ["MirrorVerdict", "Witness", "mirror"]
 
@@ -118,14 +119,19 @@ class MirrorVerdict:
         lines = [f"mirror flow: {answer}. {self.because}"]
         if self.homogeneity is not None:
             lines.append(f"    homogeneous of degree {self.homogeneity}")
+        return "\n".join([*lines, *(f"    {row.plain}" for row in self.rows())])
+
+    def rows(self) -> tuple[Line, ...]:
+        """The potentials, where there are any, line by line."""
+        rows = []
         if self.potential is not None:
-            lines.append(f"    {self.potential}")
+            rows.append(Line(str(self.potential), self.potential.latex()))
         for P, R in dict.fromkeys(self.primal.values()):
             of = ", ".join(f"w[{i}]" for i, pair in self.primal.items() if pair == (P, R))
-            lines.append(
-                f"    R(w) = {printing.text(R)}, R'' = 1/P, P = {printing.text(P)} (for {of})"
-            )
-        return "\n".join(lines)
+            plain = f"R(w) = {printing.text(R)}, R'' = 1/P, P = {printing.text(P)} (for {of})"
+            typeset = rf"R(w) = {printing.latex(R)}, \quad R'' = \frac{{1}}{{P}}, \quad P = "
+            rows.append(Line(plain, typeset + printing.latex(P)))
+        return tuple(rows)
 
     def latex(self) -> str:
         """The steps, one a line."""
@@ -181,6 +187,10 @@ def mirror(par: Parametrization, /, *, seed: int = 0) -> MirrorVerdict:
     >>> print(mirror(ScaledVector(2)).witness)
     [grad w[0], grad w[1]] = w1[0]*e(w1[1]) - w1[1]*e(w1[0]), and its product with grad w[0] is ...
     """
+    if not isinstance(par, Parametrization):
+        raise InputError(f"par is {type(par).__name__}; pass a Parametrization.")
+    given, par = par, unreserved(par)
+    notes = [f"{note[0].upper()}{note[1:]}." for note in getattr(par, "notes", ())]
     em = entry_map(par)
     _refuse_long_decimals(em)
     brackets = _brackets(em, seed)
@@ -197,7 +207,7 @@ def mirror(par: Parametrization, /, *, seed: int = 0) -> MirrorVerdict:
                 primal[i] = block[:2]
     verdict = True if commuting else None if weak else False
     return MirrorVerdict(
-        parametrization=par,
+        parametrization=given,
         commuting=commuting,
         weak_condition=weak,
         is_mirror_flow=verdict,
@@ -205,7 +215,7 @@ def mirror(par: Parametrization, /, *, seed: int = 0) -> MirrorVerdict:
         homogeneity=degree,
         potential=potential,
         primal=primal,
-        because=_because(em, verdict, witness),
+        because=" ".join([_because(em, verdict, witness), *notes]),
         steps=_steps(em, brackets, witness, degree, potential),
     )
 
