@@ -20,7 +20,7 @@ from flowsim.curvature import extreme_eigenvalues
 from flowsim.descent import descend, recorded_iterations
 from flowsim.integration import integrate
 from flowsim.lowering import VectorField, derived_law, lower_problem
-from flowsim.problems import FunctionProblem, Problem
+from flowsim.problems import DeepLinear, FunctionProblem, Problem
 from flowsim.symbolic import EndToEnd, PushforwardLaw
 from flowsim.trajectory import Trajectory
 
@@ -248,9 +248,10 @@ def _conservation(
     if isinstance(problem, FunctionProblem):
         return None, None, None
     law = derived_law(problem)
-    if not isinstance(law, EndToEnd) or not law.conserved:
+    net = problem.parametrization
+    if not isinstance(law, EndToEnd) or not isinstance(net, DeepLinear) or not law.conserved:
         return law, None, None
-    widths = problem.parametrization.known_widths()
+    widths = net.known_widths()
     drift = {
         "flow": conserved_drift(law, widths, ts, flow),
         "descent": conserved_drift(law, widths, ts, descent),

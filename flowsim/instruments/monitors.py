@@ -194,7 +194,11 @@ def with_drift(trajectory: Trajectory, monitor: Monitor | None) -> Trajectory:
 
 def _chosen(name: str, laws: Any) -> tuple[ConservationLaw, ...]:
     iterable = isinstance(laws, Iterable) and not isinstance(laws, (str, bytes))
-    chosen = (laws,) if isinstance(laws, ConservationLaw) else tuple(laws) if iterable else ()
+    chosen: tuple[Any, ...] = ()
+    if isinstance(laws, ConservationLaw):
+        chosen = (laws,)
+    elif iterable:
+        chosen = tuple(laws)
     if not chosen or not all(isinstance(law, ConservationLaw) for law in chosen):
         raise InputError(
             f"{name} holds no conservation law; pass what conservation_laws(parametrization) "

@@ -141,6 +141,8 @@ def lower_problem(problem: Problem | FunctionProblem, *, backend: str = "jax") -
     if not isinstance(net, (DeepLinear, Identity)) or problem.rates:
         return lower_map(problem, backend)
     law = derived_law(problem)
+    if not isinstance(law, EndToEnd):
+        raise LoweringError("a deep linear network has another kind of law. This is our fault.")
     verify_law(law)
     common: dict[str, Any] = {
         "loss": problem.loss.to_numpy() if backend == "numpy" else problem.loss,

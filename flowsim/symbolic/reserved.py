@@ -1,5 +1,8 @@
 """Names that laws use, and how factors are called instead where the two meet."""
 
+# What is a property of the base is a field here.
+# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportAssignmentType=false
 from __future__ import annotations
 
 import dataclasses
@@ -26,9 +29,7 @@ class Renamed(Parametrization):
         The parametrization.
     """
 
-    # The defaults stand in for the abstract properties; unreserved always gives the values.
-    # pyright: reportIncompatibleMethodOverride=false
-    # pyright: reportAssignmentType=false
+    # The default stands in for the abstract property; unreserved always gives the names.
     original: Parametrization
     names: tuple[str, ...] = ()
 

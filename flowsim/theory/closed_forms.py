@@ -72,7 +72,7 @@ def closed_form(problem: Problem, start: Any) -> Solution | None:
     >>> closed_form(problem, net.balanced(np.eye(2))) is None
     True
     >>> closed_form_reasons(problem, net.balanced(np.eye(2)))["Saxe modes"]
-    'The loss is not quadratic.'
+    'The loss is not 1/2 tr (W - Φ) Σ (W - Φ)^T plus a constant.'
     """
     start = _checked(problem, start)
     for form in CLOSED_FORMS:

@@ -32,8 +32,8 @@ class Part:
 
     Attributes
     ----------
-    verdict : Verdict
-        The dimensions on which the decision rests.
+    verdict : Verdict or None
+        The dimensions on which the decision rests; None for a law of whole matrices.
     entries : tuple of tuple of int
         The positions of its parameters among all, for each copy.
     values : tuple of tuple of int
