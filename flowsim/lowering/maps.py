@@ -22,7 +22,7 @@ from flowsim._types import ScalarFunction
 from flowsim.lowering.contraction import compile_tensors
 from flowsim.lowering.fields import About, VectorField, guard_precision, matrix_gradient
 from flowsim.problems import Loss, Parametrization, Problem, as_loss, presents_vector
-from flowsim.symbolic.pushforward import PushforwardLaw, pushforward_law
+from flowsim.symbolic.pushforward import PushforwardLaw, pushforward_law, slope_along
 
 __all__ = ["MapField", "lower_map", "lower_pushforward", "pushforward_of", "verify_pushforward"]
 
@@ -187,10 +187,10 @@ def verify_pushforward(law: PushforwardLaw) -> float:
             gradients = _compiled(plain).function(theta, G)
             (rhs,) = compile_tensors([plain.rhs], par.names).function(theta, G)
             velocity = [-g for g in gradients]
-            moved = _difference(par, theta, velocity)
+            moved = slope_along(par, theta, velocity)
             along = [rng.normal(size=s) for s in par.shapes]
             pairing = sum(float(np.sum(g * d)) for g, d in zip(gradients, along, strict=True))
-            pushed = _difference(par, theta, along)
+            pushed = slope_along(par, theta, along)
         scale = np.linalg.norm(np.ravel(rhs)) + 1e-300
         paired = abs(np.sum(G * pushed) - pairing) / (np.linalg.norm(np.ravel(pushed)) + 1e-300)
         found = max(float(np.linalg.norm(np.ravel(moved - rhs)) / scale), float(paired))
@@ -204,14 +204,3 @@ def verify_pushforward(law: PushforwardLaw) -> float:
             f"{residual:.3g}. This is a fault of flowsim, or the map has kinks at random factors."
         )
     return residual
-
-
-def _difference(par: Parametrization, theta: list, along: list, h: float = 1e-3) -> Any:
-    """The derivative of the map along a direction, by central differences of fourth order."""
-    size = max(float(np.max(np.abs(d), initial=0.0)) for d in along) or 1.0
-    step = h / size
-
-    def at(s: float) -> Any:
-        return par([x + s * step * d for x, d in zip(theta, along, strict=True)])
-
-    return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)

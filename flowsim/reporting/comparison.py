@@ -77,9 +77,9 @@ def _law(c: Comparison) -> tuple[Part, ...]:
             Paragraph("Nothing symbolic is known of this problem: its flow is θ' = −∇ℓ(θ)."),
             Formula(r"\dot{\theta} = -\nabla \ell(\theta)", "the flow"),
         )
-    flows = law.latex("factor_flow").split(" \\\\\n")
+    flows = law.rows("factor_flow")
     parts: list[Part] = [
-        Formula(flow, "the parameters" if n == 0 else "") for n, flow in enumerate(flows)
+        Formula(row.typeset, "the parameters" if n == 0 else "") for n, row in enumerate(flows)
     ]
     parts.append(Formula(law.latex(), "the end-to-end value"))
     parts += [Formula(h.statement_latex, f"presumed: {h.name}") for h in law.hypotheses]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from flowsim.symbolic import EndToEnd, PushforwardLaw, printing
 from flowsim.symbolic.pages import product_of_layers
 
 if TYPE_CHECKING:
+    from flowsim.symbolic.certify import Line, Step
     from flowsim.symbolic.closure import Closure
     from flowsim.symbolic.conservation import ConservationLaw, ConservationLaws
     from flowsim.symbolic.mirror import MirrorVerdict
@@ -66,6 +67,10 @@ def law_sections(
     single
         Whether to show the form for a single output of a law that does not have it anyway.
     """
+    if (closes or mirrors) and law.weight_decay != 0:
+        raise InputError(
+            "--closure and --mirror are decided without weight decay; leave out --decay, or them."
+        )
     general = isinstance(law, PushforwardLaw)
     sections = list(_of_map(law) if general else _of_network(law, single))
     par = law.parent
@@ -74,10 +79,6 @@ def law_sections(
         from flowsim.symbolic.conservation import conservation_laws
 
         sections.append(_conserved(conservation_laws(par), decays=law.weight_decay != 0))
-    if (closes or mirrors) and law.weight_decay != 0:
-        raise InputError(
-            "--closure and --mirror are decided without weight decay; leave out --decay, or them."
-        )
     if closes:
         from flowsim.symbolic.closure import closure
 
@@ -86,10 +87,7 @@ def law_sections(
         from flowsim.symbolic.mirror import mirror
 
         sections.append(_mirrored(mirror(par)))
-    steps = tuple(
-        Shown(str(step).split("\n")[0], step.latex(), f"{step.justification} [{step.check}]")
-        for step in law.steps
-    )
+    steps = _steps(law.steps)
     sections.append(
         LawSection(
             "Derivation",
@@ -108,15 +106,12 @@ def _of_map(law: PushforwardLaw) -> Iterator[LawSection]:
         for name, shape in zip(law.parent.names, law.parent.shapes, strict=True)
     )
     setting = f"G = grad L(w) for any loss L; the factors are {names}."
-    yield LawSection("Parametrization", (setting,), (_form(law, "map"),))
-    yield LawSection("How w moves, from any start", (), (_form(law, "rhs"),))
-    flows = zip(
-        law.text("factor_flow").split("\n"), law.latex("factor_flow").split(" \\\\\n"), strict=True
-    )
-    yield LawSection("The factors follow", (), tuple(Shown(t, x) for t, x in flows))
+    yield LawSection("Parametrization", (setting,), _shown(law.rows("map")))
+    yield LawSection("How w moves, from any start", (), _shown(law.rows("rhs")))
+    yield LawSection("The factors follow", (), _shown(law.rows("factor_flow")))
     kinks = tuple(f"{kink}." for kink in law.parent.kinks)
     meaning = law.meaning() + (", without the decay." if law.weight_decay != 0 else ".")
-    yield LawSection("Preconditioner", (meaning, *kinks), (_form(law, "preconditioner"),))
+    yield LawSection("Preconditioner", (meaning, *kinks), _shown(law.rows("preconditioner")))
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -128,18 +123,20 @@ def _of_network(law: EndToEnd, single: bool) -> Iterator[LawSection]:
     depth = printing.text(law.depth)
     product = f"W = {product_of_layers(law.depth)}" if law.depth != 1 else "W is the one factor"
     yield LawSection(
-        "End-to-end law", (f"{product}, with G = grad L(W) for any loss L.",), (_form(law, "rhs"),)
+        "End-to-end law",
+        (f"{product}, with G = grad L(W) for any loss L.",),
+        _shown(law.rows("rhs")),
     )
     if single and law.outputs != 1:
-        yield LawSection("With a single output, W a row", (), (_form(law, "single_output"),))
+        yield LawSection("With a single output, W a row", (), _shown(law.rows("single_output")))
     if law.hypotheses:
         presumed = tuple(
             Shown(f"{h.name}: {h.statement_text}", rf"\text{{{h.name}: }} {h.statement_latex}")
             for h in law.hypotheses
         )
         yield LawSection("Holds where the start is", (), presumed)
-        yield LawSection("From any start", (), (_form(law, "general"),))
-    yield LawSection("The factors follow", (), (_form(law, "factor_flow"),))
+        yield LawSection("From any start", (), _shown(law.rows("general")))
+    yield LawSection("The factors follow", (), _shown(law.rows("factor_flow")))
     for quantity in law.conserved:
         decays = quantity.rate != 0
         said = f"decays as {printing.text(quantity.decay)}" if decays else "constant"
@@ -150,11 +147,17 @@ def _of_network(law: EndToEnd, single: bool) -> Iterator[LawSection]:
             (),
             (Shown(f"{printing.text(quantity.expression)}: {said}", rf"{shown} \propto {right}"),),
         )
-    yield LawSection("Descent, with step size eta", (), (_form(law, "descent_rule"),))
+    yield LawSection("Descent, with step size eta", (), _shown(law.rows("descent_rule")))
 
 
-def _form(law: Law, form: str) -> Shown:
-    return Shown(law.text(form), law.latex(form))
+def _steps(steps: Iterable[Step]) -> tuple[Shown, ...]:
+    return tuple(
+        Shown(str(s).split("\n")[0], s.latex(), f"{s.justification} [{s.check}]") for s in steps
+    )
+
+
+def _shown(rows: Iterable[Line]) -> tuple[Shown, ...]:
+    return tuple(Shown(row.plain, row.typeset) for row in rows)
 
 
 def _conserved(found: ConservationLaws, *, decays: bool) -> LawSection:
@@ -189,7 +192,7 @@ def _closed(found: Closure) -> LawSection:
     if not found.closes:
         return LawSection(title, ("No.", *_sentences(str(found))))
     prose = (f"Yes, in {found.form} form, G being grad L(w): {found.because}.",)
-    rows = tuple(Shown(row.plain, row.typeset) for row in found.rows())
+    rows = _shown(found.rows())
     validity = tuple(
         f"Valid {said}." if said.startswith(("where", "at", "near")) else f"Note: {said}."
         for said in found.domain
@@ -219,12 +222,9 @@ def _mirrored(found: MirrorVerdict) -> LawSection:
     degree = found.homogeneity
     prose = [answer, found.because, legend]
     prose += [f"All entries are homogeneous of degree {degree}."] if degree is not None else []
-    rows = tuple(Shown(row.plain, row.typeset) for row in found.rows())
+    rows = _shown(found.rows())
     prose += [dual] if rows else []
-    steps = tuple(
-        Shown(str(s).split("\n")[0], s.latex(), f"{s.justification} [{s.check}]")
-        for s in found.steps
-    )
+    steps = _steps(found.steps)
     return LawSection("Is it a mirror flow?", tuple(prose), (*rows, *steps))
 
 

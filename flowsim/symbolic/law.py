@@ -16,7 +16,7 @@ from sympy import Basic, Expr, Integer, MatrixExpr, MatrixSymbol, Symbol, exp
 
 from flowsim._errors import InputError
 from flowsim.symbolic import pages, printing
-from flowsim.symbolic.certify import Step
+from flowsim.symbolic.certify import Line, Step
 from flowsim.symbolic.preconditioner import Preconditioner
 
 __all__ = ["FORMS", "ConservedQuantity", "EndToEnd", "Hypothesis"]
@@ -223,6 +223,10 @@ class EndToEnd:
         layer = 1 if self.depth == 1 else self.index
         left = {"factor_flow": f"dW_{layer}/dt", "descent_rule": "W+"}.get(form, "dW/dt")
         return f"{left} = {printing.text(self._shown(form))}"
+
+    def rows(self, form: str = "rhs") -> tuple[Line, ...]:
+        """Return the law in both notations, one line; forms as for :meth:`latex`."""
+        return (Line(self.text(form), self.latex(form)),)
 
     def _repr_latex_(self) -> str:
         return pages.latex_page(self)

@@ -13,7 +13,9 @@ question (:mod:`flowsim.symbolic.closure`).
 # pyright: reportArgumentType=false
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from flowsim.symbolic.conservation import ConservationLaws
     from flowsim.symbolic.mirror import MirrorVerdict
 
-__all__ = ["PushforwardLaw", "pushforward_law"]
+__all__ = ["PushforwardLaw", "pushforward_law", "slope_along"]
 
 FORMS = ("rhs", "map", "factor_flow", "preconditioner")
 
@@ -175,21 +177,20 @@ class PushforwardLaw:
         form : {"rhs", "map", "factor_flow", "preconditioner"}
             Which part of it; ``"factor_flow"`` has a line for each factor.
         """
-        return "\n".join(f"{left} = {right}" for left, right in self._lines(form, text, _plain))
+        return "\n".join(row.plain for row in self.rows(form))
 
     def latex(self, form: str = "rhs") -> str:
         """Return the law as LaTeX; forms as for :meth:`text`."""
-        lines = [f"{left} = {right}" for left, right in self._lines(form, latex, _typeset)]
-        return " \\\\\n".join(lines)
+        return " \\\\\n".join(row.typeset for row in self.rows(form))
 
-    def _lines(self, form: str, write: Any, name: Any) -> list[tuple[str, str]]:
+    def rows(self, form: str = "rhs") -> tuple[Line, ...]:
+        """The equations of a part of the law, in both notations; forms as for :meth:`text`."""
         if form not in FORMS:
             raise InputError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
         if form == "factor_flow":
-            flows = self.factor_flow.items()
-            return [(name("velocity", n, subscripts(flow)), write(flow)) for n, flow in flows]
+            return tuple(_equation("velocity", n, flow) for n, flow in self.factor_flow.items())
         shown = {"rhs": self.rhs, "map": self.map, "preconditioner": self.preconditioner}[form]
-        return [(name(form, "w", subscripts(shown)), write(shown))]
+        return (_equation(form, "w", shown),)
 
     def lower(self, loss: object, *, backend: str = "jax", strategy: str = "auto") -> Any:
         """Turn the law into a numeric vector field for a loss; its state is the factors.
@@ -208,21 +209,18 @@ class PushforwardLaw:
         return lower_pushforward(self, loss, backend=backend, strategy=strategy)
 
     def _repr_latex_(self) -> str:
-        lines = [self.latex("map"), *self.latex("factor_flow").split(" \\\\\n"), self.latex()]
-        body = " \\\\[4pt]\n".join("& " + line for line in lines)
+        rows = [*self.rows("map"), *self.rows("factor_flow"), *self.rows()]
+        body = " \\\\[4pt]\n".join("& " + row.typeset for row in rows)
         return f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$"
 
     def __str__(self) -> str:
-        flows = "\n".join(f"  {line}" for line in self.text("factor_flow").split("\n"))
         lines = [
             f"Law of {self.text('map')}, with G = grad L(w)",
             "",
             f"  {self.text()}",
             "",
             "from any start, the factors following",
-            flows,
-        ]
-        lines += [
+            *(f"  {row.plain}" for row in self.rows("factor_flow")),
             "",
             f"that is, without decay, {self.meaning()}",
             f"  {self.text('preconditioner')}",
@@ -264,10 +262,7 @@ def pushforward_law(
 
     gradients = {n: gradient(phi, G, x) for n, x in X.items()}
     paired = [inner_product(gradients[n], changes[n]) for n in names]
-    total = paired[0]
-    for pair in paired[1:]:
-        total = total + pair
-    _same(inner_product(G, dphi), total, "chain rule")
+    _same(inner_product(G, dphi), functools.reduce(operator.add, paired), "chain rule")
     for n in names:
         proof.enter(
             _left("gradient", n, gradients[n]),
@@ -395,14 +390,10 @@ def _check_differential(
 
 def _check_by_differences(parametrization: Parametrization, dphi: Tensor) -> str:
     """Compare the differential with central differences of the map at a random point."""
-    point, rng, h = _point(parametrization), np.random.default_rng(7), 1e-5
+    point, rng = _point(parametrization), np.random.default_rng(7)
     along = {name: rng.normal(size=x.shape) for name, x in point.items()}
-
-    def moved(step: float) -> np.ndarray:
-        return np.asarray(parametrization([x + step * along[n] for n, x in point.items()]), float)
-
     with np.errstate(all="ignore"):
-        slope = (8 * (moved(h) - moved(-h)) - (moved(2 * h) - moved(-2 * h))) / (12 * h)
+        slope = slope_along(parametrization, list(point.values()), list(along.values()))
         read = evaluate(dphi, point | {CHANGE + name: d for name, d in along.items()})
     size = float(np.max(np.abs(slope), initial=0.0))
     if np.isfinite(slope).all() and not np.abs(slope - read).max(initial=0.0) <= 1e-6 * size + 1e-9:
@@ -410,6 +401,20 @@ def _check_by_differences(parametrization: Parametrization, dphi: Tensor) -> str
             "differential", text(dphi), "central differences", f"{np.abs(slope - read).max():.3g}"
         )
     return "central differences at a random point"
+
+
+def slope_along(
+    parametrization: Parametrization, theta: Sequence[np.ndarray], along: Sequence[np.ndarray]
+) -> np.ndarray:
+    """The derivative of the map along a direction, by central differences of fourth order."""
+    size = max(float(np.max(np.abs(d), initial=0.0)) for d in along) or 1.0
+    step = 1e-3 / size
+
+    def at(s: float) -> np.ndarray:
+        moved = [x + s * step * d for x, d in zip(theta, along, strict=True)]
+        return np.asarray(parametrization(moved), float)
+
+    return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
 
 
 def _point(parametrization: Parametrization) -> dict[str, np.ndarray]:
@@ -433,6 +438,11 @@ def _same(stated: Tensor, derived: Tensor, name: str) -> None:
 
 def _side(tensor: Tensor) -> Line:
     return Line(text(tensor), latex(tensor))
+
+
+def _equation(kind: str, name: str, tensor: Tensor) -> Line:
+    left, right = _left(kind, name, tensor), _side(tensor)
+    return Line(f"{left.plain} = {right.plain}", f"{left.typeset} = {right.typeset}")
 
 
 def _left(kind: str, name: str, tensor: Tensor) -> Line:

@@ -184,11 +184,7 @@ def with_values(
     found: Explicit, c: Sequence[Expr], values: Sequence[Fraction | None]
 ) -> Explicit | None:
     """A form with numbers for some conserved values; None where it divides by 0 then."""
-    numbers = {
-        s: sympy.Rational(v.numerator, v.denominator)
-        for s, v in zip(c, values, strict=True)
-        if v is not None
-    }
+    numbers = {s: sympy.Rational(v) for s, v in zip(c, values, strict=True) if v is not None}
     entries = {at: sympy.cancel(e.subs(numbers)) for at, e in found.entries.items()}
     primitive = found.primitive
     if primitive is not None and primitive.root is not None:

@@ -78,7 +78,7 @@ class Level:
         for law, value in zip(self.laws, self.values, strict=True):
             if value is None:
                 continue
-            shifted = em.to_sympy(law) - sympy.Rational(value.numerator, value.denominator)
+            shifted = em.to_sympy(law) - sympy.Rational(value)
             above, _ = sympy.fraction(sympy.together(shifted))
             poly = sympy.Poly(above, *em.symbols[: em.size])
             found.append(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from fractions import Fraction
 from numbers import Real
 from typing import Any
 
@@ -126,11 +125,11 @@ def closure(
     common = {
         "parametrization": given,
         "constants": {s: law.expression for s, law in zip(c, known.laws, strict=True)},
-        "special": {s: _rational(v) for s, v in zip(c, fixed, strict=True) if v is not None},
+        "special": {s: sympy.Rational(v) for s, v in zip(c, fixed, strict=True) if v is not None},
         "equations": (
             *(Eq(em.to_sympy(v), x, evaluate=False) for v, x in zip(em.values, w, strict=True)),
             *(
-                Eq(law.expression, s if v is None else _rational(v), evaluate=False)
+                Eq(law.expression, s if v is None else sympy.Rational(v), evaluate=False)
                 for s, law, v in zip(c, known.laws, fixed, strict=True)
             ),
         ),
@@ -310,10 +309,6 @@ def _explicit(
         (level, None),
         ["the states with these values fall into parts with laws of their own"],
     )
-
-
-def _rational(value: Fraction) -> sympy.Rational:
-    return sympy.Rational(value.numerator, value.denominator)
 
 
 def _because(verdicts: list[Verdict], form: str) -> str:

@@ -78,9 +78,7 @@ def derivation_of(
                     derived=slope,
                 )
         if not plain or value is not None:
-            shown = (
-                expression if value is None else sympy.Rational(value.numerator, value.denominator)
-            )
+            shown = expression if value is None else sympy.Rational(value)
             because = "Conserved." if value is None else f"{expression} is conserved, and given."
             page.steps.append(Step(symbol, shown, because, RING))
     if found is None:

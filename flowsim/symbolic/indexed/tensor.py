@@ -623,10 +623,10 @@ def exact(number: Any) -> Expr:
     if isinstance(number, Integral):
         return Integer(int(number))
     if isinstance(number, Fraction):
-        return Rational(number.numerator, number.denominator)
+        return Rational(number)
     if isinstance(number, Real) and math.isfinite(number):
         value = Fraction(float(number))
         short = value.limit_denominator(1000)
         chosen = short if float(short) == float(number) else value
-        return Rational(chosen.numerator, chosen.denominator)
+        return Rational(chosen)
     raise InputError(f"{number!r} stands in a formula; finite real numbers can.")

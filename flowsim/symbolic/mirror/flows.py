@@ -13,7 +13,7 @@ import numpy as np
 
 from flowsim.problems.parametrizations import Parametrization
 
-__all__ = ["compiled", "flattened", "moved_numerically", "unflattened"]
+__all__ = ["compiled", "flattened", "moved_numerically"]
 
 #: Evaluations of the field in one move; a flow that needs more has met a pole.
 LARGEST_EFFORT = 20_000
@@ -22,11 +22,6 @@ LARGEST_EFFORT = 20_000
 def flattened(par: Parametrization, theta: Any, name: str = "start") -> np.ndarray:
     """All entries of the factors in a row, after a check of their shapes."""
     return par.flattened(par.check_factors(theta, name))
-
-
-def unflattened(par: Parametrization, flat: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The factors from all their entries in a row."""
-    return par.unflattened(flat)
 
 
 def compiled(par: Parametrization) -> tuple[Callable[..., np.ndarray], ...]:

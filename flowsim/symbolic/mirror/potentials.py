@@ -36,7 +36,7 @@ from flowsim.symbolic import printing, scalars
 from flowsim.symbolic.algebra import EntryMap
 from flowsim.symbolic.certify import CertificationError, certify
 from flowsim.symbolic.mirror.explicit import explicit_potential
-from flowsim.symbolic.mirror.flows import compiled, flattened, moved_numerically, unflattened
+from flowsim.symbolic.mirror.flows import compiled, flattened, moved_numerically
 
 __all__ = ["DualPotential", "dual_variables", "primal_potential"]
 
@@ -104,7 +104,7 @@ class DualPotential:
         InputError
             If the flow blows up before: :math:`\mu` is outside the domain of the potential.
         """
-        return unflattened(self.map.parametrization, self._moved(mu, start))
+        return self.map.parametrization.unflattened(self._moved(mu, start))
 
     def __call__(self, mu: Any, start: Any) -> float:
         r"""The value :math:`R^*(\mu)` from a start."""
