@@ -42,6 +42,43 @@ def diagonal_flow(page: Derivation, N: Expr | int) -> dict[Symbol, Expr]:
     return flow
 
 
+def solved_by_a_power(
+    page: Derivation,
+    x: Symbol,
+    rate: Expr,
+    *,
+    base: Symbol,
+    value: Expr,
+    N: Expr,
+    time: Symbol,
+    start: Expr,
+    starts: str,
+) -> None:
+    """Enter that x = base^(-1/(N-2)), the base being linear in a time, moves and starts as x does.
+
+    Parameters
+    ----------
+    page
+        The page.
+    x, rate
+        The coordinate, and its derivative with respect to the time.
+    base, value
+        A letter for the base, and what it is.
+    N, time
+        The depth, and the time.
+    start, starts
+        The value at time 0, and a sentence that says so.
+    """
+    solution = base ** (-1 / (N - 2))
+    page.step(
+        Symbol(f"d{x}/d{time}"),
+        rate.subs(x, solution),
+        f"{x} = {base}^(-1/(N-2)) with {base} = {value} solves the equation,",
+        derived=diff(solution, base) * diff(value, time),
+    )
+    page.step(Symbol(f"{x}(0)"), start, starts, derived=solution.subs(base, value.subs(time, 0)))
+
+
 def tidy(expression: Expr) -> Expr:
     """Bring what stands under a root over one denominator: the root of a quotient splits."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from sympy import Integer, Symbol, cosh, diff, exp
 
-from derivations._coordinates import diagonal_flow, network
+from derivations._coordinates import diagonal_flow, network, solved_by_a_power
 from flowsim.symbolic.certify import Derivation, certify
 from flowsim.theory.diagonal import SLOPE, U, V
 from flowsim.theory.mirror_potentials import ALPHA, DUAL, diagonal_mirror
@@ -64,19 +64,10 @@ def prove(theorem: Theorem = THEOREM) -> Derivation:
     B, C = Symbol("B", positive=True), Symbol("C", positive=True)
     start, rate = ALPHA ** (2 - N), N * (N - 2) * DUAL
     for x, base, value in ((U, B, start - rate), (V, C, start + rate)):
-        solution = base ** (-1 / (N - 2))
-        page.step(
-            Symbol(f"d{x}/dnu"),
-            field[x].subs(x, solution),
-            f"{x} = {base}^(-1/(N-2)) with {base} = {value} solves the equation,",
-            derived=diff(solution, base) * diff(value, DUAL),
-        )
-        page.step(
-            Symbol(f"{x}(0)"),
-            ALPHA,
-            "and starts at alpha.",
-            derived=solution.subs(base, value.subs(DUAL, 0)),
-        )
+        solved_by_a_power(
+            page, x, field[x], base=base, value=value, N=N, time=DUAL,
+            start=ALPHA, starts="and starts at alpha.",
+        )  # fmt: skip
     # Squared, B^(-1/(N-2)) is B^(-2/(N-2)).
     found = size.subs({U: B ** (-1 / (N - 2)), V: C ** (-1 / (N - 2))})
     found = found.subs({B: start - rate, C: start + rate})

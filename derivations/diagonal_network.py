@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from sympy import Symbol, diff, exp
 
-from derivations._coordinates import diagonal_flow, network
+from derivations._coordinates import diagonal_flow, network, solved_by_a_power
 from flowsim.symbolic.certify import Derivation, certify
 from flowsim.theory.diagonal import INTEGRATED, SLOPE, U0, V0, U, V, diagonal_network
 from flowsim.theory.records import Theorem
@@ -44,19 +44,10 @@ def prove(theorem: Theorem = THEOREM) -> Derivation:
     rate = N * (N - 2)
     linear = {U: (B, U0 ** (2 - N) + rate * INTEGRATED), V: (C, V0 ** (2 - N) - rate * INTEGRATED)}
     for (x, (base, value)), start in zip(linear.items(), (U0, V0), strict=True):
-        solution = base ** (-1 / (N - 2))
-        page.step(
-            Symbol(f"d{x}/dGamma"),
-            field[x].subs(x, solution),
-            f"{x} = {base}^(-1/(N-2)) with {base} = {value} solves the equation,",
-            derived=diff(solution, base) * diff(value, INTEGRATED),
-        )
-        page.step(
-            Symbol(f"{x}(0)"),
-            start,
-            "and starts where it should.",
-            derived=solution.subs(base, value.subs(INTEGRATED, 0)),
-        )
+        solved_by_a_power(
+            page, x, field[x], base=base, value=value, N=N, time=INTEGRATED,
+            start=start, starts="and starts where it should.",
+        )  # fmt: skip
     u, v = (value ** (-1 / (N - 2)) for _, value in linear.values())
     certify(theorem.statement(N), network(u, v, N), name=theorem.name)
 

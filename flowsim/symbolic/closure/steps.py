@@ -52,7 +52,7 @@ def derivation_of(
     phi = [em.to_sympy(v) for v in em.values]
     entries = em.entry_symbols
     for x, value in zip(w, phi, strict=True):
-        page.steps.append(Step(x, value, "The map, entry by entry.", "evaluated on the entries"))
+        page.enter(x, value, "The map, entry by entry.", check="evaluated on the entries")
     for (i, j), p in P.items():
         stated = em.to_sympy(p)
         name = Symbol(f"P_{i}{j}" if len(w) > 1 else "P")
@@ -61,7 +61,7 @@ def derivation_of(
             derived = sympy.Add(*(a * b for a, b in zip(*gradients, strict=True)))
             page.step(name, stated, "The chain rule: P = J J^T.", derived=derived)
         else:
-            page.steps.append(Step(name, stated, "The chain rule: P = J J^T.", RING))
+            page.enter(name, stated, "The chain rule: P = J J^T.", check=RING)
     for law, symbol, value in zip(level.laws, c, level.values, strict=True):
         expression = em.to_sympy(law)
         for x, f, row in zip(w, phi, em.jacobian, strict=True):
@@ -80,7 +80,7 @@ def derivation_of(
         if not plain or value is not None:
             shown = expression if value is None else sympy.Rational(value)
             because = "Conserved." if value is None else f"{expression} is conserved, and given."
-            page.steps.append(Step(symbol, shown, because, RING))
+            page.enter(symbol, shown, because, check=RING)
     if found is None:
         return tuple(page.steps)
     state = dict(zip(w, phi, strict=True))
@@ -107,40 +107,36 @@ def derivation_of(
                 derived=entry - (above - below * em.to_sympy(p)).xreplace(state) / below,
             )
         else:
-            page.steps.append(Step(name, entry, because, RING if level.generic else RESIDUES))
+            page.enter(name, entry, because, check=RING if level.generic else RESIDUES)
     return tuple(page.steps)
 
 
 def _primitive_lines(page: Derivation, level: Level, primitive: Primitive, state: dict) -> None:
     em = level.em
     q = em.to_sympy(primitive.poly)
-    page.steps.append(Step(RHO, q, "The element by which P is expressed.", "by definition"))
+    page.enter(RHO, q, "The element by which P is expressed.", check="by definition")
     equation = primitive.relation.expression()
     because = "The equation of rho in w and the conserved values."
     if level.generic and not em.tower.extended and len(str(equation)) < LONGEST:
         page.step(equation, sympy.Integer(0), because, derived=equation.xreplace({**state, RHO: q}))
     else:
         check = RING if primitive.relation.exact else RESIDUES
-        page.steps.append(Step(equation, sympy.Integer(0), because, check))
+        page.enter(equation, sympy.Integer(0), because, check=check)
     for f, sign in primitive.manifest:
         side = "positive" if sign > 0 else "negative"
         shown = em.to_sympy(f)
-        page.steps.append(
-            Step(
-                sympy.sign(shown, evaluate=False),
-                sympy.Integer(sign),
-                f"A sum of squares with {side} coefficients, which picks the root.",
-                "Gram matrix of the squares",
-            )
+        page.enter(
+            sympy.sign(shown, evaluate=False),
+            sympy.Integer(sign),
+            f"A sum of squares with {side} coefficients, which picks the root.",
+            check="Gram matrix of the squares",
         )
     for symbol, f in primitive.signs.items():
-        page.steps.append(
-            Step(
-                symbol,
-                sympy.sign(em.to_sympy(f), evaluate=False),
-                "The sign that picks the root; it can change only where this vanishes.",
-                "by definition",
-            )
+        page.enter(
+            symbol,
+            sympy.sign(em.to_sympy(f), evaluate=False),
+            "The sign that picks the root; it can change only where this vanishes.",
+            check="by definition",
         )
     if primitive.root is not None:
         _root_line(page, primitive, equation, primitive.root)
@@ -160,7 +156,7 @@ def _root_line(page: Derivation, primitive: Primitive, equation: Expr, root: Exp
         residual = _residual(root, equation, set(primitive.signs))
         if not residual < 1e-25:
             raise
-        page.steps.append(Step(value, sympy.Integer(0), because, "30 digits at random values"))
+        page.enter(value, sympy.Integer(0), because, check="30 digits at random values")
 
 
 def _residual(root: Expr, equation: Expr, signs: set[Symbol]) -> float:
