@@ -48,6 +48,7 @@ _PUBLIC = {
     "VectorField": "flowsim.lowering",
     "WeightNormalized": "flowsim.problems",
     "antisymmetric_part": "flowsim.instruments",
+    "cache_compilations": "flowsim._compilation",
     "closed_form": "flowsim.theory",
     "closed_form_reasons": "flowsim.theory",
     "closure": "flowsim.symbolic.closure",

@@ -28,6 +28,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from flowsim.integration.work import Work
+
 
 class LinearlyImplicitExtrapolation(diffrax.AbstractAdaptiveSolver):
     """Extrapolated linearly implicit Euler, of any order, for diffrax.
@@ -75,6 +77,10 @@ class LinearlyImplicitExtrapolation(diffrax.AbstractAdaptiveSolver):
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
         """Nothing is carried from step to step."""
         return None
+
+    def cost(self, before: None, after: None) -> Work:
+        """The work of one trial step."""
+        return Work.of(gradients=self.columns * (self.columns + 1) // 2 + 2, jacobians=1)
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         """The field."""

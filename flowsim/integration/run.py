@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flowsim._result import Result
+from flowsim._result import Reason, Result
 from flowsim._types import FloatArray, PyTree
 
 #: Records kept of a run whose save times were left to the integrator: above it, every second goes.
@@ -35,9 +35,17 @@ class Run:
     max_steps, max_seconds
         Budget of trial steps, and of wall-clock time.
     stop
-        A condition ``(t, y) -> bool`` that ends the run, or None.
+        What ends the run at an accepted step, or None.
     progress
         Called with the time reached, or None.
+    fence, project
+        See :class:`flowsim.integration.loop.Rules`.
+    first_step
+        The length of the first step; None leaves it to the solver.
+    clock
+        How flow time is read, where t is the variable of a clock.
+    horizon
+        Where the run is expected to end, where t1 does not say.
     """
 
     field: Any
@@ -52,7 +60,26 @@ class Run:
     max_seconds: float | None
     stop: Callable[[Any, PyTree], Any] | None
     progress: Callable[[float], None] | None
+    fence: tuple[Callable, Any] | None = None
+    project: Any = None
+    first_step: float | None = None
+    clock: Any = None
+    horizon: float | None = None
     began: float = dataclasses.field(default_factory=time.monotonic)
+
+    def plain(self, t: float, y: PyTree) -> tuple[float, PyTree]:
+        """Flow time and state, where the run is on a clock."""
+        return (t, y) if self.clock is None else self.clock.plain(t, y)
+
+    @property
+    def flow(self) -> Any:
+        """The field in flow time."""
+        return self.field if self.clock is None else self.clock.on_clock.field
+
+    def reached(self, t: float, y: PyTree) -> str:
+        """A sentence that says how far the run had come."""
+        goal = self.t1 if self.clock is None else self.clock.goal
+        return f"It had reached t = {self.plain(t, y)[0]:.6g} of {goal:.6g}."
 
     def out_of_time(self) -> bool:
         """Whether the allowance of wall-clock time is used up."""
@@ -87,20 +114,34 @@ class Record:
             self.states.append(y)
 
 
+#: How a run ends that pauses before its fence.
+FENCE = Result(Reason.stopped, "It paused before a time asked for.")
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What an engine returns: the record (flat states, shape (T, size)), costs, and the reason."""
+    """What an engine returns: the record (flat states, shape (T, size)), costs, and the reason.
+
+    ``solver`` is the one that the run ended with.
+    """
 
     ts: FloatArray
     states: FloatArray
     stats: dict[str, Any]
     result: Result
     chosen: list[str]
+    solver: Any = None
 
     @classmethod
     def of(
-        cls, record: Record, size: int, stats: dict[str, Any], result: Result, chosen: list[str]
+        cls,
+        record: Record,
+        size: int,
+        stats: dict[str, Any],
+        result: Result,
+        chosen: list[str],
+        solver: Any,
     ) -> Outcome:
         """Stack a record."""
         states = np.array(record.states) if record.states else np.empty((0, size))
-        return cls(np.array(record.ts), states, stats, result, chosen)
+        return cls(np.array(record.ts), states, stats, result, chosen, solver)

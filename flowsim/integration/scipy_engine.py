@@ -21,7 +21,7 @@ from flowsim._result import Reason, Result
 from flowsim._types import FloatArray
 from flowsim.integration.ending import Sample, diagnose_stall
 from flowsim.integration.layout import Layout
-from flowsim.integration.run import Outcome, Record, Run
+from flowsim.integration.run import FENCE, Outcome, Record, Run
 
 _IMPLICIT = ("Radau", "BDF", "LSODA")
 _LARGEST_JACOBIAN = 1000
@@ -46,7 +46,8 @@ def run_scipy(run: Run) -> Outcome:
     field = _GuardedField(run, layout, strict=method == "LSODA")
     record = Record([], [], thin=run.ts is None)
     y0 = layout.flatten(run.y0)
-    first = Sample(run.t0, y0, field.plain(run.t0, y0))
+    plain = _plain_sampler(run, layout)
+    first = plain(run.t0, y0)
     counts = {"steps": 0}
     if run.ts is None or run.ts[0] == run.t0:
         record.add(run.t0, y0)
@@ -58,11 +59,12 @@ def run_scipy(run: Run) -> Outcome:
             "hessian_products": 0,
             "steps": counts["steps"],
             "rejected": None,  # SciPy does not tell
+            "local_error": None,  # nor this
         }
-        return Outcome.of(record, layout.size, stats, result, [f"{method}: {why}"])
+        return Outcome.of(record, layout.size, stats, result, [f"{method}: {why}"], method)
 
     if not np.isfinite(first.velocity).all():
-        return outcome(Result(Reason.nonfinite_field, f"It fails at t = {run.t0:g}."))
+        return outcome(Result(Reason.nonfinite_field, f"It fails at t = {first.t:g}."))
     ends = np.array([run.t1]) if run.ts is None else run.ts[run.ts > run.t0]
     solver: Any = None
     t, y = run.t0, y0
@@ -77,35 +79,40 @@ def run_scipy(run: Run) -> Outcome:
                     except (ValueError, np.linalg.LinAlgError) as error:
                         # Radau and BDF factorise a Jacobian that need not be finite.
                         record.add_final(t, y)
-                        return outcome(_failed(str(error), first, field, t, y, run))
+                        return outcome(_failed(str(error), first, field, plain(t, y), run))
                 if solver.status == "failed" or not np.isfinite(solver.y).all():
                     record.add_final(t, y)
-                    return outcome(_failed(message, first, field, t, y, run))
+                    return outcome(_failed(message, first, field, plain(t, y), run))
+                if _passes(run.fence, layout, solver.y):
+                    record.add_final(t, y)
+                    return outcome(FENCE)
                 t, y = float(solver.t), np.array(solver.y)
                 counts["steps"] += 1
                 if run.ts is None:
                     record.add(t, y)
                 if run.progress and counts["steps"] % 50 == 0:
-                    run.progress(t)
+                    run.progress(run.plain(t, layout.unflatten(y))[0])
                 field.note_progress(t)
-                if run.stop is not None and bool(run.stop(t, layout.unflatten(y))):
-                    record.add_final(t, y)
-                    return outcome(Result(Reason.stopped, f"At t = {t:.10g}."))
+                if run.stop is not None:
+                    ended = stopping(t, y)
+                    if ended is not None:
+                        record.add_final(t, y)
+                        return outcome(ended)
                 if run.out_of_time() and t < ends[-1]:
                     raise _Halt(Reason.wall_clock)
                 if counts["steps"] >= run.max_steps and t < ends[-1]:
                     record.add_final(t, y)
-                    return outcome(Result(Reason.budget, _where(t, run)))
+                    return outcome(Result(Reason.budget, run.reached(t, layout.unflatten(y))))
             if run.ts is not None:
                 record.add(t, y)
     except _Halt as halt:
         record.add_final(t, y)
         if halt.reason is not Reason.wall_clock:
-            return outcome(_failed(None, first, field, t, y, run))
-        return outcome(Result(halt.reason, _where(t, run)))
+            return outcome(_failed(None, first, field, plain(t, y), run))
+        return outcome(Result(halt.reason, run.reached(t, layout.unflatten(y))))
     except KeyboardInterrupt:
         record.add_final(t, y)
-        return outcome(Result(Reason.interrupted, _where(t, run)))
+        return outcome(Result(Reason.interrupted, run.reached(t, layout.unflatten(y))))
     record.add_final(t, y)
     return outcome(Result(Reason.completed))
 
@@ -125,20 +132,28 @@ def _to(
 
 
 def _failed(
-    message: str | None, first: Sample, field: _GuardedField, t: float, y: FloatArray, run: Run
+    message: str | None, first: Sample, field: _GuardedField, here: Sample, run: Run
 ) -> Result:
-    result = diagnose_stall(
-        first,
-        Sample(t, y, field.plain(t, y)),
-        nonfinite_ahead=field.nonfinite_trials > 0,
-    )
+    result = diagnose_stall(first, here, nonfinite_ahead=field.nonfinite_trials > 0)
     if result.reason is Reason.stagnation and message:
-        return Result(Reason.solver_failed, f"SciPy says: {message} {_where(t, run)}")
+        return Result(Reason.solver_failed, f"SciPy says: {message} It stopped at t = {here.t:g}.")
     return result
 
 
-def _where(t: float, run: Run) -> str:
-    return f"It had reached t = {t:.6g} of {run.t1:.6g}."
+def _passes(fence: Any, layout: Layout, y: FloatArray) -> bool:
+    return fence is not None and bool(fence[0](layout.unflatten(y)) > fence[1])
+
+
+def _plain_sampler(run: Run, layout: Layout) -> Callable[[float, FloatArray], Sample]:
+    """State and velocity in flow time, of a vector of the run."""
+
+    def sample(t: float, y: FloatArray) -> Sample:
+        t, state = run.plain(t, layout.unflatten(y))
+        velocity = run.flow(np.float64(t), state, None)
+        flat = Layout(state).flatten
+        return Sample(t, flat(state), np.asarray(flat(velocity)))
+
+    return sample
 
 
 class _GuardedField:

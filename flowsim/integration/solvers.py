@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import diffrax
+import equinox as eqx
 
 from flowsim._checks import nearest
 from flowsim._errors import InputError
 from flowsim.integration.extrapolation import LinearlyImplicitExtrapolation
+from flowsim.integration.work import Work
 
 #: Methods of scipy.integrate, by their names there.
 SCIPY_SOLVERS = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")
@@ -26,6 +28,9 @@ DIFFRAX_SOLVERS: dict[str, Any] = {
     "kvaerno4": diffrax.Kvaerno4,
     "kvaerno5": diffrax.Kvaerno5,
 }
+
+# How diffrax marks a tolerance of a root finder that the step-size controller is to give.
+_FROM_CONTROLLER = diffrax.ImplicitEuler().root_finder.rtol
 
 #: Lengths of the real stability intervals of the explicit methods that "auto" starts with.
 REAL_STABILITY = {"tsit5": 3.506846994, "dopri8": 5.166633620}
@@ -91,17 +96,37 @@ def _check_suits(solver: Any) -> None:
         )
 
 
-def field_evaluations(solver: Any, steps: int) -> int | None:
-    """Evaluations of the field in a number of trial steps, or None where a solver does not say.
+def cost_of_step(solver: Any, before: Any, after: Any) -> Work:
+    """What a trial step cost, from the solver's state before and after it.
 
-    Methods that solve nonlinear equations by Newton's iteration take as many as they need.
+    Nothing is known of methods that solve nonlinear equations by Newton's iteration, which take as
+    many evaluations as they need; see :func:`is_counted`.
     """
-    if isinstance(solver, LinearlyImplicitExtrapolation):
-        return steps * (solver.columns * (solver.columns + 1) // 2 + 2)
+    if hasattr(solver, "cost"):
+        return solver.cost(before, after)
     if isinstance(solver, diffrax.AbstractERK):
         tableau: Any = solver.tableau
-        return steps * (tableau.num_stages - (1 if tableau.fsal else 0))
-    return None
+        return Work.of(gradients=tableau.num_stages - (1 if tableau.fsal else 0))
+    return Work.of()
+
+
+def is_counted(solver: Any) -> bool:
+    """Whether :func:`cost_of_step` knows what the solver's steps cost."""
+    return hasattr(solver, "cost") or isinstance(solver, diffrax.AbstractERK)
+
+
+def with_tolerances(solver: Any, controller: diffrax.PIDController) -> Any:
+    """The solver with the tolerances that its root finder takes from the step-size controller."""
+    finder = getattr(solver, "root_finder", None)
+    if finder is None:
+        return solver
+    names = ("rtol", "atol", "norm")
+    left_open = [name for name in names if getattr(finder, name, None) is _FROM_CONTROLLER]
+    return eqx.tree_at(
+        lambda s: [getattr(s.root_finder, name) for name in left_open],
+        solver,
+        [getattr(controller, name) for name in left_open],
+    )
 
 
 def solver_name(solver: Any) -> str:

@@ -51,7 +51,7 @@ def decay(t, y, args):
         ({"backend": "jax"}, r"backend is 'jax', which is none of 'diffrax', 'scipy'"),
         ({"backend": "scipy", "solver": "tsit5"}, r"runs on diffrax, but backend is 'scipy'"),
         ({"backend": "diffrax", "solver": "RK45"}, r"runs on scipy, but backend is 'diffrax'"),
-        ({"clock": "steps"}, r"clock is 'steps'; the only clock is 'time'"),
+        ({"clock": "steps"}, r"clock is 'steps'; pass 'time', 'log', 'loss'"),
         ({"stop": 1.0}, r"stop is 1\.0; pass a function, or None"),
         ({"progress": "bar"}, r"progress is 'bar'; pass a function, or None"),
         ({"max_steps": 0}, r"max_steps is 0.*at least 1"),
