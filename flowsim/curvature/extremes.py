@@ -15,7 +15,7 @@ from flowsim._errors import InputError
 from flowsim._precision import in_float64
 from flowsim._threads import one_blas_thread
 from flowsim._types import FloatArray, PyTree
-from flowsim.lowering import VectorField, as_field
+from flowsim.lowering import VectorField, as_field, flat_velocity, jacobian_product_at
 from flowsim.problems import FunctionProblem, Problem
 
 #: Number of parameters up to which the whole Hessian is formed and diagonalised.
@@ -80,20 +80,11 @@ def extreme_eigenvalues(
 @eqx.filter_jit
 def _dense_extremes(field: VectorField, unravel: Callable, stack: Any) -> Any:
     def one(v: Any) -> Any:
-        H = -jax.jacfwd(lambda u: _flat_field(field, unravel, u))(v)
+        H = -jax.jacfwd(lambda u: flat_velocity(field, unravel, 0.0, u))(v)
         values = jax.numpy.linalg.eigvalsh((H + H.T) / 2)
         return values[jax.numpy.array([0, -1])]
 
     return jax.lax.map(one, stack)
-
-
-@eqx.filter_jit
-def _hessian_product(field: VectorField, unravel: Callable, at: Any, v: Any) -> Any:
-    return -jax.jvp(lambda u: _flat_field(field, unravel, u), (at,), (v,))[1]
-
-
-def _flat_field(field: VectorField, unravel: Callable, v: Any) -> Any:
-    return ravel_pytree(field(0.0, unravel(v), None))[0]
 
 
 def _lanczos_extremes(
@@ -105,7 +96,7 @@ def _lanczos_extremes(
 
         def hessian(v: Any, at: FloatArray = at) -> FloatArray:
             v = np.asarray(v, stack.dtype).reshape(at.shape)
-            return np.asarray(_hessian_product(field, unravel, at, v))
+            return -np.asarray(jacobian_product_at(field, unravel, np.float64(0), at, v))
 
         pair, start = _both_ends(hessian, start)
         ends.append(pair)

@@ -12,7 +12,6 @@ import math
 import time
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +25,7 @@ from flowsim.integration.ending import Sample, diagnose_stall
 from flowsim.integration.run import FENCE, Outcome, Record, Run
 from flowsim.integration.solvers import is_counted, solver_name
 from flowsim.integration.work import Work
+from flowsim.lowering import velocity_at
 
 _WINDOW = 256  # save times handled by one compiled call
 _SECONDS_A_CHUNK = 0.5  # so that Ctrl-C, clock and budget are answered
@@ -67,7 +67,11 @@ class _Integration:
         if run.ts is None or run.ts[0] == run.t0:
             self.record.add(run.t0, self._flat(self.y0))
         if not np.isfinite(first.velocity).all():
-            return self._outcome(Result(Reason.nonfinite_field, f"It fails at t = {run.plain(run.t0, self.y0)[0]:g}."))
+            return self._outcome(
+                Result(
+                    Reason.nonfinite_field, f"It fails at t = {first.t:g}."
+                )
+            )
         ends = np.array([run.t1]) if run.ts is None else run.ts[run.ts > run.t0]
         if not ends.size:
             return self._outcome(Result(Reason.completed))
@@ -180,7 +184,7 @@ class _Integration:
 
     def _sample(self, t: float, y: PyTree) -> Sample:
         """State and velocity in flow time."""
-        velocity = _velocity(self.run.flow, np.float64(t), y)
+        velocity = velocity_at(self.run.flow, np.float64(t), y)
         self.costs["gradients"] += 1
         return Sample(t, self._flat(y), self._flat(velocity))
 
@@ -193,11 +197,6 @@ class _Integration:
         if not self.counted:
             stats["gradients"] = None
         return Outcome.of(self.record, self.size, stats, result, self.chosen, self.solver)
-
-
-@eqx.filter_jit
-def _velocity(field: Any, t: Any, y: PyTree) -> PyTree:
-    return field(t, y, None)
 
 
 def _power_of_two(count: int) -> int:

@@ -31,6 +31,13 @@ from jax.flatten_util import ravel_pytree
 from flowsim.integration.work import Work
 
 
+class KnownJacobian(eqx.Module):
+    """The Jacobian at a step's start, where a rejected step has already formed it."""
+
+    known: Any
+    matrix: Any
+
+
 class LinearlyImplicitExtrapolation(diffrax.AbstractAdaptiveSolver):
     """Extrapolated linearly implicit Euler, of any order, for diffrax.
 
@@ -74,30 +81,47 @@ class LinearlyImplicitExtrapolation(diffrax.AbstractAdaptiveSolver):
         """The order in H of the error estimate."""
         return float(self.columns)
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> None:
-        """Nothing is carried from step to step."""
-        return None
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> KnownJacobian:
+        """No Jacobian is known before the first step."""
+        y = ravel_pytree(y0)[0]
+        return KnownJacobian(jnp.asarray(False), jnp.zeros((y.size, y.size), y.dtype))
 
-    def cost(self, before: None, after: None) -> Work:
+    def cost(self, before: KnownJacobian, after: KnownJacobian) -> Work:
         """The work of one trial step."""
-        return Work.of(gradients=self.columns * (self.columns + 1) // 2 + 2, jacobians=1)
+        gradients = self.columns * (self.columns + 1) // 2 + 2
+        return Work.of(gradients=gradients, jacobians=~before.known)
+
+    def learned(self, before: KnownJacobian, after: KnownJacobian) -> KnownJacobian:
+        """After a rejection the Jacobian at the step's start is known."""
+        return KnownJacobian(jnp.asarray(True), after.matrix)
 
     def func(self, terms: Any, t0: Any, y0: Any, args: Any) -> Any:
         """The field."""
         return terms.vf(t0, y0, args)
 
     def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: None, made_jump: Any
-    ) -> tuple[Any, Any, dict[str, Any], None, Any]:
+        self,
+        terms: Any,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        args: Any,
+        solver_state: KnownJacobian,
+        made_jump: Any,
+    ) -> tuple[Any, Any, dict[str, Any], KnownJacobian, Any]:
         """One step from t0 to t1; see :meth:`diffrax.AbstractSolver.step`."""
-        del solver_state, made_jump
+        del made_jump  # a Jacobian is known only after a rejection, at the same state
         y, unravel = ravel_pytree(y0)
         H = terms.contr(t0, t1)
 
         def field(t: Any, v: Any) -> Any:
             return ravel_pytree(terms.vf(t, unravel(v), args))[0]
 
-        J = jax.jacfwd(lambda v: field(t0, v))(y)  # (size, size)
+        J = jax.lax.cond(  # (size, size)
+            solver_state.known,
+            lambda: solver_state.matrix,
+            lambda: jax.jacfwd(lambda v: field(t0, v))(y),
+        )
         eye = jnp.eye(y.size, dtype=y.dtype)
 
         def euler(n: Any) -> Any:
@@ -119,4 +143,5 @@ class LinearlyImplicitExtrapolation(diffrax.AbstractAdaptiveSolver):
         y1, error = row[-1], row[-1] - row[-2]
         k = jnp.stack([H * field(t0, y), H * field(t1, y1)])
         dense = {"y0": y0, "y1": unravel(y1), "k": jax.vmap(unravel)(k)}
-        return unravel(y1), unravel(error), dense, None, diffrax.RESULTS.successful
+        after = KnownJacobian(jnp.asarray(False), J)
+        return unravel(y1), unravel(error), dense, after, diffrax.RESULTS.successful

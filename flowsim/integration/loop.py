@@ -110,9 +110,7 @@ class Records(NamedTuple):
 
 
 @eqx.filter_jit
-def begin(
-    field: Any, solver: Any, rules: Rules, t: Any, t1: Any, y: Any, step: Any = None
-) -> Walk:
+def begin(field: Any, solver: Any, rules: Rules, t: Any, t1: Any, y: Any, step: Any = None) -> Walk:
     """The state before the first step; without a ``step``, its length follows Hairer's rule."""
     terms = diffrax.ODETerm(field)
     controller = rules.controller(solver)

@@ -11,8 +11,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
-import jax
 import numpy as np
 import scipy.integrate
 from jax.flatten_util import ravel_pytree
@@ -22,6 +20,7 @@ from flowsim._types import FloatArray
 from flowsim.integration.ending import Sample, diagnose_stall
 from flowsim.integration.layout import Layout
 from flowsim.integration.run import FENCE, Outcome, Record, Run
+from flowsim.lowering import flat_velocity_at, jacobian_at, velocity_at
 
 _IMPLICIT = ("Radau", "BDF", "LSODA")
 _LARGEST_JACOBIAN = 1000
@@ -149,7 +148,11 @@ def _plain_sampler(run: Run, layout: Layout) -> Callable[[float, FloatArray], Sa
 
     def sample(t: float, y: FloatArray) -> Sample:
         t, state = run.plain(t, layout.unflatten(y))
-        velocity = run.flow(np.float64(t), state, None)
+        velocity = (
+            velocity_at(run.flow, np.float64(t), state)
+            if run.flow.backend == "jax"
+            else run.flow(t, state, None)
+        )
         flat = Layout(state).flatten
         return Sample(t, flat(state), np.asarray(flat(velocity)))
 
@@ -204,23 +207,10 @@ def _compiled(
     """A JAX field, and its Jacobian where that is small, on NumPy vectors."""
     unravel = ravel_pytree(run.y0)[1]
 
-    # Python numbers would be compiled in as constants; NumPy's are arguments.
     def velocity(t: float, v: FloatArray) -> FloatArray:
-        return np.asarray(_flat_velocity(run.field, unravel, np.float64(t), v))
+        return np.asarray(flat_velocity_at(run.field, unravel, np.float64(t), v))
 
     def jacobian(t: float, v: FloatArray) -> FloatArray:
-        return np.asarray(_flat_jacobian(run.field, unravel, np.float64(t), v))
+        return np.asarray(jacobian_at(run.field, unravel, np.float64(t), v))
 
     return velocity, jacobian if layout.size <= _LARGEST_JACOBIAN else None
-
-
-def _on_vectors(field: Any, unravel: Any, t: Any, v: Any) -> Any:
-    return ravel_pytree(field(t, unravel(v), None))[0]
-
-
-_flat_velocity = eqx.filter_jit(_on_vectors)
-
-
-@eqx.filter_jit
-def _flat_jacobian(field: Any, unravel: Any, t: Any, v: Any) -> Any:
-    return jax.jacfwd(lambda u: _on_vectors(field, unravel, t, u))(v)

@@ -1,5 +1,12 @@
 """From symbols to numbers: array code, kernels, and the vector fields made of them."""
 
+from flowsim.lowering.calls import (
+    flat_velocity,
+    flat_velocity_at,
+    jacobian_at,
+    jacobian_product_at,
+    velocity_at,
+)
 from flowsim.lowering.fields import VectorField
 from flowsim.lowering.lower import as_field, derived_law, lower_law, lower_problem
 from flowsim.lowering.maps import MapField, lower_pushforward
@@ -11,10 +18,15 @@ __all__ = [
     "as_field",
     "check_velocity",
     "derived_law",
+    "flat_velocity",
+    "flat_velocity_at",
+    "jacobian_at",
+    "jacobian_product_at",
     "judge_loss",
     "lower_law",
     "lower_problem",
     "lower_pushforward",
     "read_states",
     "start_of",
+    "velocity_at",
 ]

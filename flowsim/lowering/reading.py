@@ -11,6 +11,7 @@ import numpy as np
 from flowsim._errors import InputError
 from flowsim._result import Reason, Result
 from flowsim._types import FloatArray, PyTree
+from flowsim.lowering.calls import velocity_at
 from flowsim.lowering.fields import CallableField, VectorField
 
 
@@ -38,7 +39,7 @@ def check_velocity(field: VectorField, start: PyTree, t: float) -> None:
     """
     try:
         if field.backend == "jax":
-            velocity = jax.eval_shape(lambda y: field(np.float64(t), y, None), start)
+            velocity = velocity_at(field, np.float64(t), start)
         else:
             velocity = field(t, start, None)
     except Exception as error:  # whatever the user's function raises is the complaint shown
