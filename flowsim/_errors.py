@@ -69,3 +69,7 @@ class BalanceWarning(FlowsimWarning):
 
 class ToleranceWarning(FlowsimWarning):
     """A tolerance is too coarse for the start that it is used with."""
+
+
+class MonotonyWarning(FlowsimWarning):
+    """A loss rose along its own gradient flow by more than the tolerance explains."""

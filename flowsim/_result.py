@@ -42,6 +42,15 @@ class Reason(enum.Enum):
     wall_clock = "The allowance of wall-clock time is used up. Raise max_seconds or loosen rtol."
     interrupted = "The run was interrupted from the keyboard; what was computed so far is kept."
     stopped = "The condition given as stop was met."
+    minimum = "The flow has come to rest at a minimum, confirmed by the curvature of the loss."
+    flat_valley = (
+        "The flow has come to rest in a flat valley: a minimum along which the loss is constant, "
+        "as symmetries and more parameters than data make them."
+    )
+    saddle_plateau = (
+        "The flow rests on a saddle, where its velocity is zero to rounding, and will not leave "
+        "it. Start beside it: from a start that is not symmetric, or not zero."
+    )
     solver_failed = (
         "The solver reported a failure of its own. Loosen rtol, or choose another solver."
     )
@@ -74,7 +83,12 @@ class Result:
     @property
     def success(self) -> bool:
         """Whether the run did what was asked of it."""
-        return self.reason in (Reason.completed, Reason.stopped)
+        return self.reason in (
+            Reason.completed,
+            Reason.stopped,
+            Reason.minimum,
+            Reason.flat_valley,
+        )
 
     def __str__(self) -> str:
         detail = f" {self.detail}" if self.detail else ""

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from flowsim._checks import check_array
 from flowsim._errors import InputError
 from flowsim._types import FloatArray
+from flowsim.instruments.levels import LevelSet
 from flowsim.symbolic.conservation import ConservationLaw, ConservationLaws
 
 if TYPE_CHECKING:
@@ -93,9 +95,13 @@ class Monitor:
     ----------
     laws
         Those of :func:`flowsim.symbolic.conservation.conservation_laws`, or some of them.
+    level
+        The level set of the run's start, from which deviations are counted; None counts from the
+        first record.
     """
 
     laws: tuple[ConservationLaw, ...]
+    level: LevelSet | None = field(default=None, repr=False, compare=False)
 
     def __call__(self, ts: Any, states: Any) -> Drift:
         """Evaluate the laws.
@@ -117,7 +123,7 @@ class Monitor:
         if not times.size:
             raise InputError("ts is empty; a drift needs at least one record.")
         values, deviations, scales = {}, {}, {}
-        for law in self.laws:
+        for i, law in enumerate(self.laws):
             value = law.value(states)
             if value.shape != times.shape:
                 raise InputError(
@@ -125,8 +131,10 @@ class Monitor:
                     "factor a leading axis of that length."
                 )
             values[law.name] = value
-            expected = value[0] * np.exp(law.rate * (times - times[0]))
-            deviations[law.name] = value - expected
+            begin, t0 = value[0], times[0]
+            if self.level is not None:
+                begin, t0 = self.level.initial[i], self.level.t0
+            deviations[law.name] = value - begin * np.exp(law.rate * (times - t0))
             scales[law.name] = float(law.scale(states)[0]) or 1.0
         return Drift(times, values, deviations, scales)
 
@@ -169,8 +177,21 @@ def drift(
     return monitor(trajectory.ts, _as_factors(trajectory.states))
 
 
-def monitor_of(laws: Any, start: Any) -> Monitor | None:
+def split_energy(monitor: Any) -> tuple[Any, bool]:
+    """The conservation laws that a run was asked to watch, or None, and whether energy is too."""
+    if isinstance(monitor, str) and monitor == "energy":
+        return None, True
+    if isinstance(monitor, (list, tuple)):
+        laws = [law for law in monitor if not (isinstance(law, str) and law == "energy")]
+        if len(laws) < len(monitor):
+            return (laws or None), True
+    return monitor, False
+
+
+def monitor_of(laws: Any, start: Any, t0: float | None = None) -> Monitor | None:
     """The monitor that a run was asked for, tried on its start; None where it was asked for none.
+
+    With the time of the start, deviations are counted from there and the error is estimated.
 
     Raises
     ------
@@ -179,17 +200,28 @@ def monitor_of(laws: Any, start: Any) -> Monitor | None:
     """
     if laws is None:
         return None
-    monitor = Monitor(_chosen("monitor", laws))
-    monitor([0.0], tuple(np.asarray(factor)[None] for factor in _as_factors(start)))
-    return monitor
+    chosen = _chosen("monitor", laws)
+    factors = _as_factors(start)
+    Monitor(chosen)([0.0], jax.tree.map(lambda factor: np.asarray(factor)[None], factors))
+    return Monitor(chosen, None if t0 is None else LevelSet.of(chosen, factors, t0))
 
 
 def with_drift(trajectory: Trajectory, monitor: Monitor | None) -> Trajectory:
-    """A run with the deviation of every monitored law in its ``drift``."""
+    """A run with the deviation of every monitored law in its ``drift``.
+
+    Where the monitor knows the start, its ``stats["error_from_laws"]`` is the largest distance of a
+    record from the level set, a lower estimate of the error; see
+    :func:`flowsim.instruments.error_from_laws`.
+    """
     if monitor is None or not len(trajectory):
         return trajectory
-    watched = monitor(trajectory.ts, _as_factors(trajectory.states))
-    return dataclasses.replace(trajectory, drift=watched.deviations)
+    states = _as_factors(trajectory.states)
+    stats = trajectory.stats
+    if monitor.level is not None:
+        distances = monitor.level.distances(trajectory.ts, states)
+        stats = {**stats, "error_from_laws": float(distances.max())}
+    deviations = monitor(trajectory.ts, states).deviations
+    return dataclasses.replace(trajectory, drift=deviations, stats=stats)
 
 
 def _chosen(name: str, laws: Any) -> tuple[ConservationLaw, ...]:

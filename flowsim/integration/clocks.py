@@ -140,8 +140,8 @@ class _PlainStop(eqx.Module):
 
     def confirm(self, field: Any, s: Any, y: PyTree) -> Any:
         t, state = self.on_clock.plain(s, y)
-        result, stop = self.stop.confirm(field.field, t, state)
-        return result, _PlainStop(stop, self.on_clock)
+        verdict = self.stop.confirm(field.field, float(t), state)
+        return verdict._replace(stop=_PlainStop(verdict.stop, self.on_clock))
 
 
 class _PlainProjection(eqx.Module):
@@ -232,6 +232,7 @@ def _on_rate_clock(run: Run, rate: Any, engine: Engine) -> Outcome:
         result=result,
         chosen=list(dict.fromkeys(chosen)),
         solver=parts[-1].solver if parts else run.solver,
+        notes=[note for part in parts for note in part.notes],
     )
 
 
@@ -258,6 +259,13 @@ class ClockFace:
         """Flow time and state."""
         t, state = self.on_clock.plain(s, y)
         return float(t), state
+
+    def in_flow_time(self, history: FloatArray) -> FloatArray:
+        """Rows of times, sizes and speeds; none on a clock whose time is part of the state."""
+        if not isinstance(self.on_clock, LogField):
+            return history[:0]
+        s, size, speed = history.T
+        return np.stack([self.on_clock.t0 + np.expm1(s), size, speed * np.exp(-s)], axis=1)
 
 
 def _remaining(run: Run, parts: list[Outcome]) -> Run:

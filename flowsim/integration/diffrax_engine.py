@@ -8,6 +8,7 @@ change.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from typing import Any
@@ -21,7 +22,7 @@ from flowsim._result import Reason, Result
 from flowsim._types import FloatArray, PyTree
 from flowsim.integration import loop
 from flowsim.integration.auto import Chooser
-from flowsim.integration.ending import Sample, diagnose_stall
+from flowsim.integration.ending import History, Sample, diagnose_stall, looks_like_blow_up
 from flowsim.integration.run import FENCE, Outcome, Record, Run
 from flowsim.integration.solvers import is_counted, solver_name
 from flowsim.integration.work import Work
@@ -51,6 +52,8 @@ class _Integration:
             np.float64(run.rtol), np.float64(run.atol), run.stop, run.fence, run.project
         )
         self.chosen: list[str] = []
+        self.notes: list[str] = []
+        self.history = History.empty()
         self.counted = True
         self.costs = {"gradients": 0, "jacobians": 0, "hessian_products": 0}
         self.steps = {"steps": 0, "rejected": 0}
@@ -67,11 +70,7 @@ class _Integration:
         if run.ts is None or run.ts[0] == run.t0:
             self.record.add(run.t0, self._flat(self.y0))
         if not np.isfinite(first.velocity).all():
-            return self._outcome(
-                Result(
-                    Reason.nonfinite_field, f"It fails at t = {first.t:g}."
-                )
-            )
+            return self._outcome(Result(Reason.nonfinite_field, f"It fails at t = {first.t:g}."))
         ends = np.array([run.t1]) if run.ts is None else run.ts[run.ts > run.t0]
         if not ends.size:
             return self._outcome(Result(Reason.completed))
@@ -141,6 +140,7 @@ class _Integration:
         self.steps["rejected"] += int(self.walk.rejected) - int(before.rejected)
         self._count(self.walk.work, before.work)
         self.local_error += float(self.walk.local_error) - float(before.local_error)
+        self.history = self.history.extended(*run.in_flow_time(loop.history_of(self.walk)).T)
         count = min(int(records.count), window.size if run.ts is not None else self.capacity)
         ts, states = np.asarray(records.ts[:count]), np.asarray(records.states[:count])
         for t, y in zip(ts, states, strict=True):
@@ -157,18 +157,31 @@ class _Integration:
         run = self.run
         where = run.reached(reached, self.walk.y)
         if code == loop.STOPPED:
-            return Result(Reason.stopped, f"At t = {run.plain(reached, self.walk.y)[0]:.10g}.")
+            ended = self._stopped(reached)
+            if ended is not None:
+                return ended
         if code == loop.FENCED:
             return FENCE
         if reached >= last:
             return Result(Reason.completed)
         if code == loop.STUCK:
             return self._stalled(first, *run.plain(reached, self.walk.y))
+        if looks_like_blow_up(self.history, last):
+            return self._stalled(first, *run.plain(reached, self.walk.y))
         if sum(self.steps.values()) >= run.max_steps:
             return Result(Reason.budget, where)
         if run.out_of_time():
             return Result(Reason.wall_clock, where)
         return None
+
+    def _stopped(self, t: float) -> Result | None:
+        """What the stop that fired comes to; the run may go on, with a stop that knows more."""
+        state = jax.tree.map(np.asarray, self.walk.y)
+        verdict = self.rules.stop.confirm(self.run.field, t, state)
+        if verdict.note:
+            self.notes.append(verdict.note)
+        self.rules = dataclasses.replace(self.rules, stop=verdict.stop)
+        return verdict.result
 
     def _stalled(self, first: Sample, t: float, y: PyTree) -> Result:
         """Why steps have become too small at a flow time and a state."""
@@ -180,7 +193,7 @@ class _Integration:
             beyond = unravel(jnp.asarray(here.y + step * here.velocity))
         ahead = self._sample(t + step, beyond)
         broken = not np.isfinite(ahead.velocity).all()
-        return diagnose_stall(first, here, nonfinite_ahead=broken)
+        return diagnose_stall(first, here, nonfinite_ahead=broken, history=self.history)
 
     def _sample(self, t: float, y: PyTree) -> Sample:
         """State and velocity in flow time."""
@@ -196,7 +209,9 @@ class _Integration:
         stats: dict[str, Any] = {**self.costs, **self.steps, "local_error": self.local_error}
         if not self.counted:
             stats["gradients"] = None
-        return Outcome.of(self.record, self.size, stats, result, self.chosen, self.solver)
+        return Outcome.of(
+            self.record, self.size, stats, result, self.chosen, self.solver, self.notes
+        )
 
 
 def _power_of_two(count: int) -> int:

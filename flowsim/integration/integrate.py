@@ -22,6 +22,8 @@ from flowsim.integration.layout import Layout
 from flowsim.integration.run import Run
 from flowsim.integration.scipy_engine import run_scipy
 from flowsim.integration.solvers import SCIPY_SOLVERS, resolve_solver, solver_name
+from flowsim.integration.stops import as_stop
+from flowsim.integration.taylor_engine import check_taylor, run_taylor
 from flowsim.lowering import (
     VectorField,
     as_field,
@@ -33,6 +35,7 @@ from flowsim.lowering import (
 from flowsim.problems import FunctionProblem, Problem
 from flowsim.trajectory import Trajectory
 
+_ENGINES = {"diffrax": run_diffrax, "scipy": run_scipy, "heyoka": run_taylor}
 _DEFAULT_STEPS = 1_000_000
 _SMALLEST_RTOL = 1e-14
 _BY_CHANCE = 0.01  # of the size to be expected of the smallest entry of an array
@@ -53,7 +56,7 @@ def integrate(
     rtol: float = 1e-8,
     atol: float | None = None,
     clock: str | Callable = "time",
-    stop: Callable[[Any, PyTree], Any] | None = None,
+    stop: Any = None,
     max_steps: int | None = None,
     max_seconds: float | None = None,
     monitor: Any = None,
@@ -102,8 +105,10 @@ def integrate(
         your own, a positive function ``(t, y) -> dσ/dt``. Times given and returned are flow times
         whatever the clock.
     stop
-        A condition ``(t, y) -> bool`` on the time and the state, asked at accepted steps; on
-        diffrax it must be traceable by JAX.
+        What ends the run before t1, asked at accepted steps: a condition ``(t, y) -> bool``, which
+        must be traceable by JAX on diffrax; a number, to which the loss is to come down;
+        ``"minimum"`` or :class:`Minimum`, which is confirmed by the curvature of the loss, so that
+        a saddle plateau is passed; or a tuple of these.
     max_steps
         Budget of steps, accepted and rejected; None means a million.
     max_seconds
@@ -143,9 +148,7 @@ def integrate(
     >>> np.allclose(flow.end_to_end[-1], np.array([1.0, 2.0]) * (1 - np.exp(-1.0)), rtol=1e-7)
     True
     """
-    on_scipy = backend == "scipy" or (isinstance(solver, str) and solver in SCIPY_SOLVERS)
-    field_backend = "numpy" if on_scipy and _plain_numpy(field_or_problem) else "jax"
-    field = as_field(field_or_problem, backend=field_backend)
+    field = as_field(field_or_problem, backend=_field_backend(field_or_problem, solver, backend))
     chosen, solver = resolve_solver(solver, backend, field.backend)
     t0 = check_real("t0", t0)
     t1 = check_real("t1", t1)
@@ -161,10 +164,11 @@ def integrate(
         raise InputError(
             f"rtol is {rtol:g}, finer than float64 can resolve. Pass at least {_SMALLEST_RTOL:g}."
         )
-    for name, value in (("stop", stop), ("progress", progress)):
-        if value is not None and not callable(value):
-            raise InputError(f"{name} is {value!r}; pass a function, or None.")
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress is {progress!r}; pass a function, or None.")
     watched = monitor_of(monitor, start)
+    if chosen == "heyoka":
+        check_taylor(field, start)
     run = Run(
         field=field,
         y0=start,
@@ -178,7 +182,7 @@ def integrate(
         max_seconds=None
         if max_seconds is None
         else check_real("max_seconds", max_seconds, above=0.0),
-        stop=stop,
+        stop=as_stop(stop, field, start, t0),
         progress=progress,
     )
     trajectory = with_drift(_integrate(run, chosen, clock), watched)
@@ -191,8 +195,7 @@ def _integrate(run: Run, backend: str, clock: Any = "time") -> Trajectory:
     """Run an engine and read its record."""
     began = time.perf_counter()
     with one_blas_thread():
-        engine = run_diffrax if backend == "diffrax" else run_scipy
-        outcome = run_on_clock(run, clock, engine)
+        outcome = run_on_clock(run, clock, _ENGINES[backend])
     layout = Layout(run.y0)
     states = layout.unflatten(outcome.states)
     end_to_end, loss = read_states(run.field, states)
@@ -206,6 +209,7 @@ def _integrate(run: Run, backend: str, clock: Any = "time") -> Trajectory:
         "dtype": str(layout.flatten(run.y0).dtype),
         "clock": clock if isinstance(clock, str) else getattr(clock, "__name__", "own rate"),
         "asked_solver": solver_name(run.solver),
+        "notes": " ".join(outcome.notes),
     }
 
     def go_on(t: float, state: PyTree, times: FloatArray) -> Trajectory:
@@ -267,7 +271,11 @@ def _absolute_tolerance(atol: float | None, rtol: float, start: PyTree) -> float
     return atol
 
 
-def _plain_numpy(field_or_problem: Any) -> bool:
-    """Whether a plain function is to be read as a NumPy field when SciPy is asked for."""
+def _field_backend(field_or_problem: Any, solver: Any, backend: str | None) -> str:
+    """The arrays that a field which is lowered here should compute with."""
+    name = solver if isinstance(solver, str) else ""
+    if name == "taylor":
+        return "numpy"  # whose code runs on symbols too
     known = (VectorField, Problem, FunctionProblem)
-    return callable(field_or_problem) and not isinstance(field_or_problem, known)
+    plain_function = callable(field_or_problem) and not isinstance(field_or_problem, known)
+    return "numpy" if plain_function and (backend == "scipy" or name in SCIPY_SOLVERS) else "jax"

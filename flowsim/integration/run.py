@@ -71,6 +71,10 @@ class Run:
         """Flow time and state, where the run is on a clock."""
         return (t, y) if self.clock is None else self.clock.plain(t, y)
 
+    def in_flow_time(self, history: FloatArray) -> FloatArray:
+        """Rows of times, sizes and speeds, brought to flow time; no rows where that is unknown."""
+        return history if self.clock is None else self.clock.in_flow_time(history)
+
     @property
     def flow(self) -> Any:
         """The field in flow time."""
@@ -122,7 +126,8 @@ FENCE = Result(Reason.stopped, "It paused before a time asked for.")
 class Outcome:
     """What an engine returns: the record (flat states, shape (T, size)), costs, and the reason.
 
-    ``solver`` is the one that the run ended with.
+    ``chosen`` says which solvers, when and why, ``solver`` is the one that the run ended with, and
+    ``notes`` are what was found along the way.
     """
 
     ts: FloatArray
@@ -131,6 +136,7 @@ class Outcome:
     result: Result
     chosen: list[str]
     solver: Any = None
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(
@@ -141,7 +147,8 @@ class Outcome:
         result: Result,
         chosen: list[str],
         solver: Any,
+        notes: list[str],
     ) -> Outcome:
         """Stack a record."""
         states = np.array(record.states) if record.states else np.empty((0, size))
-        return cls(np.array(record.ts), states, stats, result, chosen, solver)
+        return cls(np.array(record.ts), states, stats, result, chosen, solver, notes)

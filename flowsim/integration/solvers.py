@@ -10,14 +10,21 @@ import equinox as eqx
 from flowsim._checks import nearest
 from flowsim._errors import InputError
 from flowsim.integration.extrapolation import LinearlyImplicitExtrapolation
+from flowsim.integration.stabilized import RKC2
+from flowsim.integration.stabilized.rock4 import ROCK4
 from flowsim.integration.work import Work
 
 #: Methods of scipy.integrate, by their names there.
 SCIPY_SOLVERS = ("RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA")
 
-#: diffrax solvers by name.
+#: What runs them; heyoka has one method, "taylor".
+BACKENDS = ("diffrax", "scipy", "heyoka")
+
+#: Solvers for diffrax by name.
 DIFFRAX_SOLVERS: dict[str, Any] = {
     "extrapolation": LinearlyImplicitExtrapolation,
+    "rkc2": RKC2,
+    "rock4": ROCK4,
     "heun": diffrax.Heun,
     "bosh3": diffrax.Bosh3,
     "tsit5": diffrax.Tsit5,
@@ -46,14 +53,16 @@ def resolve_solver(solver: Any, backend: str | None, field_backend: str) -> tupl
     InputError
         If a name is unknown, or solver, backend and field do not go together.
     """
-    if backend not in (None, "diffrax", "scipy"):
+    if backend not in (None, *BACKENDS):
         raise InputError(
-            f"backend is {backend!r}, which is none of 'diffrax', 'scipy'."
-            f"{nearest(backend, ('diffrax', 'scipy'))}"
+            f"backend is {backend!r}, which is none of {', '.join(map(repr, BACKENDS))}."
+            f"{nearest(backend, BACKENDS)}"
         )
     chosen: str
     if isinstance(solver, diffrax.AbstractSolver):
         chosen = "diffrax"
+    elif solver == "taylor" or (solver == "auto" and backend == "heyoka"):
+        chosen, solver = "heyoka", "taylor"
     elif solver == "auto":
         chosen = backend or ("diffrax" if field_backend == "jax" else "scipy")
     elif isinstance(solver, str) and solver in SCIPY_SOLVERS:
@@ -61,7 +70,7 @@ def resolve_solver(solver: Any, backend: str | None, field_backend: str) -> tupl
     elif isinstance(solver, str) and solver in DIFFRAX_SOLVERS:
         chosen, solver = "diffrax", DIFFRAX_SOLVERS[solver]()
     else:
-        names = ("auto", *DIFFRAX_SOLVERS, *SCIPY_SOLVERS)
+        names = ("auto", *DIFFRAX_SOLVERS, *SCIPY_SOLVERS, "taylor")
         raise InputError(
             f"solver is {solver!r}; pass a diffrax solver object, or one of "
             f"{', '.join(map(repr, names))}.{nearest(solver, names)}"

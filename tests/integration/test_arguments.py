@@ -52,7 +52,7 @@ def decay(t, y, args):
         ({"backend": "scipy", "solver": "tsit5"}, r"runs on diffrax, but backend is 'scipy'"),
         ({"backend": "diffrax", "solver": "RK45"}, r"runs on scipy, but backend is 'diffrax'"),
         ({"clock": "steps"}, r"clock is 'steps'; pass 'time', 'log', 'loss'"),
-        ({"stop": 1.0}, r"stop is 1\.0; pass a function, or None"),
+        ({"stop": 1.0}, r"stop is 1, a value of the loss, but this field has no loss"),
         ({"progress": "bar"}, r"progress is 'bar'; pass a function, or None"),
         ({"max_steps": 0}, r"max_steps is 0.*at least 1"),
         ({"max_steps": 10.5}, r"max_steps is 10\.5"),

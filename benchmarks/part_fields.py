@@ -10,10 +10,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measure import ratio_of_medians
 
 import flowsim as fs
+from benchmarks.measure import ratio_of_medians
+from benchmarks.section import Section
 
+TITLE = "A factor field against a spectral one"
 _EVALUATIONS = 200
 
 
@@ -28,7 +30,7 @@ def _repeat(field, y):
     return jax.lax.fori_loop(0, _EVALUATIONS, body, y)
 
 
-def measure() -> list[dict[str, float]]:
+def measure(everything: bool = False) -> Section:
     """One row for each size and depth."""
     rows = []
     for d in (4, 32, 128):
@@ -57,7 +59,7 @@ def measure() -> list[dict[str, float]]:
                     "factors / spectral": seconds[2],
                 }
             )
-    return rows
+    return Section(tables=[("", rows)])
 
 
 class _Quadratic:

@@ -7,12 +7,15 @@ as ``descend`` does.
 from __future__ import annotations
 
 import numpy as np
-from measure import ratio_of_medians
 
 import flowsim as fs
+from benchmarks.measure import ratio_of_medians
+from benchmarks.section import Section
+
+TITLE = "descend against a NumPy loop"
 
 
-def measure() -> list[dict[str, float]]:
+def measure(everything: bool = False) -> Section:
     """One row for each exponent and depth."""
     data = fs.datasets.gas_ethanol()
     X, y = data.X, data.y
@@ -69,4 +72,4 @@ def measure() -> list[dict[str, float]]:
                 "relative difference": difference,
             }
         )
-    return rows
+    return Section(tables=[("", rows)])

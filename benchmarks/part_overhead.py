@@ -12,11 +12,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measure import ratio_of_medians
 
 import flowsim as fs
+from benchmarks.measure import ratio_of_medians
+from benchmarks.section import Bar, Section
 from flowsim.integration import LinearlyImplicitExtrapolation
 
+TITLE = "integrate against a hand-written diffeqsolve"
 _RTOL = 1e-8
 
 
@@ -37,7 +39,7 @@ def _by_hand(field, solver, y0, ts, rtol, atol):
     ).ys
 
 
-def measure() -> list[dict[str, float]]:
+def measure(everything: bool = False) -> Section:
     """One row for each solver and depth."""
     data = fs.datasets.gas_ethanol()
     loss = fs.LpLoss(data.X, data.y, p=4, scale=1.0)
@@ -77,4 +79,14 @@ def measure() -> list[dict[str, float]]:
                 "integrate / diffeqsolve": seconds[2],
             }
         )
-    return rows
+    bars = [
+        Bar(
+            f"{row['solver']}, N = {row['N']}",
+            "seconds of integrate over diffeqsolve's, after compilation",
+            1.05,
+            False,
+            row["integrate / diffeqsolve"],
+        )
+        for row in rows
+    ]
+    return Section(tables=[("", rows)], bars=bars)

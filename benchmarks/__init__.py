@@ -1,0 +1,1 @@
+"""Benchmarks: what an integration costs against its true error; run ``python benchmarks``."""
