@@ -62,7 +62,8 @@ def check_clock(clock: Any, field: Any, t0: float, start: PyTree) -> Any:
                 "lowered law, or a rate (t, y) -> dσ/dt."
             )
     elif callable(clock):
-        rate, name = clock(t0, start), "the rate"
+        own: Any = clock
+        rate, name = own(t0, start), "the rate"
         if np.shape(rate) != ():
             raise InputError(f"clock gives an array of shape {np.shape(rate)}; a rate is a number.")
     else:

@@ -58,7 +58,7 @@ class Run:
     atol: float
     max_steps: int
     max_seconds: float | None
-    stop: Callable[[Any, PyTree], Any] | None
+    stop: Any
     progress: Callable[[float], None] | None
     fence: tuple[Callable, Any] | None = None
     project: Any = None

@@ -184,9 +184,7 @@ def integrate_batch(
 def _final_times(t1: ArrayLike, t0: float, n: int) -> FloatArray:
     given = check_array("t1", t1, ndim=(0, 1)).astype(np.float64)
     if given.ndim and given.shape != (n,):
-        raise InputError(
-            f"t1 has shape {given.shape}; pass one time, or {n}, one for each."
-        )
+        raise InputError(f"t1 has shape {given.shape}; pass one time, or {n}, one for each.")
     last = np.broadcast_to(given, (n,)).copy()
     if not (last > t0).all():
         raise InputError(

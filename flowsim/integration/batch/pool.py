@@ -5,6 +5,10 @@ more, lanes are gathered into ever smaller sets, so that the last problems do no
 Problems that stability holds back go on, from where they stand, on lanes of a stiff solver.
 """
 
+# NumPy's stubs are narrower than what is done here.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportPossiblyUnboundVariable=false
+# pyright: reportIndexIssue=false
+
 from __future__ import annotations
 
 import concurrent.futures

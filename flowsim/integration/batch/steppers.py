@@ -4,6 +4,10 @@ States are arrays of shape (size, lanes): the lane axis is last, so that every o
 over neighbouring numbers.
 """
 
+# NumPy's stubs are narrower than what is done here.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportPossiblyUnboundVariable=false
+# pyright: reportIndexIssue=false
+
 from __future__ import annotations
 
 import math

@@ -35,6 +35,10 @@ A. Abdulle, "Fourth order Chebyshev methods with recurrence relation", SIAM J. S
 (2002) 2041-2054.
 """
 
+# NumPy's stubs are narrower than what is done here.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportPossiblyUnboundVariable=false
+# pyright: reportIndexIssue=false
+
 from __future__ import annotations
 
 from math import factorial, prod

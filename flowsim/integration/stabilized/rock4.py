@@ -146,6 +146,4 @@ def _table(most: int) -> _Table:
         nodes[:, j + 1] = nodes[:, j] + d
     # Beyond its own stages, where mu and kappa are padded, the nodes of a method mean nothing.
     start = nodes[np.arange(count), stages - 4]
-    return _Table(
-        stages, lengths, mu, kappa, nodes, start[:, None] + a.sum(axis=2), a, b, e
-    )
+    return _Table(stages, lengths, mu, kappa, nodes, start[:, None] + a.sum(axis=2), a, b, e)

@@ -115,9 +115,7 @@ def test_the_script_gives_what_is_stored():
     found = coefficients.find_polynomials([5, 6, 7, 8, 9, 10, 11])
     for stages in (5, 8, 11):
         method = coefficients.compute(stages, found[stages])
-        for name, new, old in zip(
-            Coefficients._fields, method, STORED[stages], strict=True
-        ):
+        for name, new, old in zip(Coefficients._fields, method, STORED[stages], strict=True):
             np.testing.assert_allclose(new, old, rtol=1e-8, atol=1e-10, err_msg=name)
         assert coefficients.order_defect(method) < 1e-15
 

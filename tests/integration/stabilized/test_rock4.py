@@ -92,7 +92,12 @@ def test_order_is_four(stages):
     counts, t1 = np.array([32, 64, 128]), 3.0
     ends = [
         constant_steps(
-            Mixed(np.array(1.0)), with_stages(stages, t1 / n), START, t1, np.array(n), np.array([t1])
+            Mixed(np.array(1.0)),
+            with_stages(stages, t1 / n),
+            START,
+            t1,
+            np.array(n),
+            np.array([t1]),
         )[0]
         for n in counts
     ]
@@ -106,9 +111,7 @@ def test_order_is_four(stages):
 def test_dense_output_is_of_order_four():
     ts, t1 = np.linspace(0.1, 3.0, 97), 3.0
     values = [
-        constant_steps(
-            Mixed(np.array(1.0)), with_stages(9, t1 / n), START, t1, np.array(n), ts
-        )
+        constant_steps(Mixed(np.array(1.0)), with_stages(9, t1 / n), START, t1, np.array(n), ts)
         for n in (16, 32, 64)
     ]
     errors = np.abs(np.array(values) - exact(ts)).max(axis=(1, 2))
@@ -141,7 +144,9 @@ def test_elementary_weights_of_the_step_itself():
 
 
 def test_stability_interval_and_damping_at_every_stage_number():
-    fractions = np.concatenate([(1 - np.cos(np.linspace(0, np.pi, 6000))) / 2, np.linspace(1, 1.03, 600)])
+    fractions = np.concatenate(
+        [(1 - np.cos(np.linspace(0, np.pi, 6000))) / 2, np.linspace(1, 1.03, 600)]
+    )
 
     @jax.jit
     def amplify(index, length):
