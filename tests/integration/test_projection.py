@@ -143,7 +143,7 @@ def test_dependent_laws_move_nothing_that_they_do_not_determine():
     net = fs.DeepLinear((4, 4, 4))
     start = net.balanced(np.outer(rng.normal(size=4), rng.normal(size=4)))
     level = LevelSet.of(fs.conservation_laws(net), start)
-    same, nothing = level.project(0.0, start)
+    _, nothing = level.project(0.0, start)
     assert nothing < 1e-13
     off = tuple(x + 1e-7 * rng.normal(size=x.shape) for x in start)
     back, length = level.project(0.0, off)

@@ -87,7 +87,8 @@ class AbstractStabilized(diffrax.AbstractAdaptiveSolver):
     radius
         The spectral radius of the Jacobian: a number, a function ``(t, y, args)`` that returns one,
         or None to estimate it. A radius that is given is still compared with the estimate, which
-        is kept up by about one Jacobian product a step, and an error is raised where it is too small.
+        is kept up by about one Jacobian product a step, and an error is raised where it is too
+        small.
     most_stages
         The largest number of stages of a step.
     safety

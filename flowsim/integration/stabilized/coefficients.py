@@ -15,19 +15,19 @@ complex zeros, beta and gamma. Six equations fix them: R agrees with exp to orde
 
     g_0 = y_0,   d_j = mu_j h f(g_{j-1}) - kappa_j d_{j-1},   g_j = g_{j-1} + d_j.
 
-Four more, an explicit method started at g_{s-4}, have the stability polynomial ``w``. What they must
-do for the whole to have order 4 follows by composition in Butcher's group: eight elementary weights,
-one a rooted tree of up to four nodes. Ten coefficients meet eight equations; the two that are free
-are chosen so that all nodes lie within the step and no stage leaves ``|Y| <= 1.05 |y_0|``.
+Four more, an explicit method started at g_{s-4}, have the stability polynomial ``w``. What they
+must do for the whole to have order 4 follows by composition in Butcher's group: eight elementary
+weights, one a rooted tree of up to four nodes. Ten coefficients meet eight equations; the two that
+are free are chosen so that all nodes lie within the step and no stage leaves ``|Y| <= 1.05 |y_0|``.
 
-**The error estimate** is the one combination of ``g_{s-4} - y_0`` and the last four derivatives that
-vanishes up to order 3: ``E(z) = z^4 / 100 + ...``. It is bounded by about 2 on the whole
-interval and 0.7 or more in the mean square, so that it sees stiff errors as well; it crosses zero at
-single points only.
+**The error estimate** is the one combination of ``g_{s-4} - y_0`` and the last four derivatives
+that vanishes up to order 3: ``E(z) = z^4 / 100 + ...``. It is bounded by about 2 on the whole
+interval and 0.7 or more in the mean square, so that it sees stiff errors as well; it crosses zero
+at single points only.
 
 **Floating point** finds the six numbers; the zeros of w and all that follows are then computed with
-40 digits. The method is Abdulle's; the placing of the finishing stages' nodes and the error estimate
-are our own.
+40 digits. The method is Abdulle's; the placing of the finishing stages' nodes and the error
+estimate are our own.
 
 References
 ----------
@@ -267,7 +267,10 @@ def finish(mu: Any, kappa: Any) -> tuple[Any, Any, Any]:
 
     parts = [p]
     for row in a:
-        stage = [p[tree] + sum(x * k[tree] for x, k in zip(row, parts[1:])) for tree in range(8)]
+        stage = [
+            p[tree] + sum(x * k[tree] for x, k in zip(row, parts[1:], strict=False))
+            for tree in range(8)
+        ]
         parts.append(derivative_weights(stage))
     system = mpmath.matrix([[part[tree] for part in parts[1:]] for tree in range(4)])
     e = [mpmath.mpf(1), *mpmath.lu_solve(system, mpmath.matrix([-x for x in p[:4]]))]
@@ -299,7 +302,10 @@ def elementary_weights(method: Coefficients) -> np.ndarray:
         p = recurrence_weights(*exact)
         ks: list[Any] = []
         for row in (*method.a, method.b):
-            stage = [x + sum(float(r) * k[n] for r, k in zip(row, ks)) for n, x in enumerate(p)]
+            stage = [
+                x + sum(float(r) * k[n] for r, k in zip(row, ks, strict=False))
+                for n, x in enumerate(p)
+            ]
             ks.append(derivative_weights(stage))
         return np.array(stage, float)
 
@@ -319,7 +325,7 @@ def amplification(method: Coefficients, z: Any) -> tuple[Any, Any, Any]:
         largest = np.maximum(largest, np.abs(g))
     ks: list[Any] = []
     for row in method.a:
-        stage = g + sum(r * k for r, k in zip(row, ks))
+        stage = g + sum(r * k for r, k in zip(row, ks, strict=False))
         largest = np.maximum(largest, np.abs(stage))
         ks.append(z * stage)
     end = g + sum(b * k for b, k in zip(method.b, ks, strict=True))

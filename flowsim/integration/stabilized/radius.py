@@ -62,7 +62,8 @@ def estimate_spectral_radius(field: Callable, t: Any, y: Any, args: Any = None) 
 
     For a gradient flow this is the largest curvature by modulus. The iteration starts from the
     velocity, which gradient flow tends to align with the stiff directions, plus pseudo-random
-    noise, and takes products until the estimate changes by less than a fifth of a percent, fifty at most.
+    noise, and takes products until the estimate changes by less than a fifth of a percent, fifty
+    at most.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ coefficients come about is told, and done, in :mod:`flowsim.integration.stabiliz
 
 The last four stages are where the method is weak. What happens before them, rounding errors and
 the errors of stages that are accurate to first order only, they amplify by up to :math:`|w(-z)|`,
-about :math:`z^4 / 100`. So rounding alone costs 1e-9 with 20 stages, 1e-6 with 40, 1e-4 with 60 (the
-error estimate sees it); and where a slow drift forces stiff directions, as in the training of
+about :math:`z^4 / 100`. So rounding alone costs 1e-9 with 20 stages, 1e-6 with 40, 1e-4 with 60
+(the error estimate sees it); and where a slow drift forces stiff directions, as in the training of
 networks, the order falls, the more the more stages there are. The method is at its best at small
 tolerances, with few stages.
 

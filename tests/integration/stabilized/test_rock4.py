@@ -186,7 +186,7 @@ def theory_edge(method):
 @pytest.mark.parametrize(("stages", "bound"), [(10, 1e-10), (20, 1e-8), (40, 1e-5)])
 def test_amplified_rounding_is_bounded_and_seen_by_the_estimate(stages, bound):
     rng = np.random.default_rng(0)
-    index = int(np.argmax(STAGES == stages))
+    index = int(np.argmax(stages == STAGES))
     basis = np.linalg.qr(rng.normal(size=(100, 100)))[0]
     matrix = (basis * np.linspace(0, LENGTHS[index], 100)) @ basis.T
     rest = 1 + rng.uniform(size=100)
