@@ -38,7 +38,7 @@ from flowsim.lowering.maps import MapField
 if TYPE_CHECKING:
     from flowsim.trajectory import Trajectory
 
-__all__ = ["EnergyField", "Moving", "OnState", "energy_drift", "has_energy", "with_energy"]
+__all__ = ["EnergyField", "Moving", "energy_drift", "has_energy", "with_energy"]
 
 #: The unit of the dissipated energy within the state. In it the number is so small that neither an
 #: error norm nor a Jacobian's symmetry nor its spectrum feels it; being a power of two it costs no
@@ -93,6 +93,10 @@ class EnergyField(VectorField):
         """The field's start, with no energy dissipated."""
         return self.field.start(y0), np.zeros(())
 
+    def plain(self, t: Any, y: tuple[PyTree, Any]) -> tuple[Any, PyTree]:
+        """Time and the field's own state."""
+        return t, y[0]
+
     def read(self, y: tuple[PyTree, Any]) -> Any:
         """The end-to-end parameter of the field's state."""
         return self.field.read(y[0])
@@ -100,16 +104,6 @@ class EnergyField(VectorField):
     def value(self, y: tuple[PyTree, Any]) -> Any:
         """The loss of the field's state."""
         return self.field.value(y[0])
-
-
-class OnState(eqx.Module):
-    """A function ``(t, y)`` of the field's own state, such as a stop, as one of ``(y, e)``."""
-
-    function: Any
-
-    def __call__(self, t: Any, y: tuple[PyTree, Any]) -> Any:
-        """The function of t and y."""
-        return self.function(t, y[0])
 
 
 class Moving(eqx.Module):

@@ -171,7 +171,7 @@ def drift(
     >>> list(record.values), record.drift < 1e-15
     (['u[0]*v[0]'], True)
     """
-    monitor = Monitor(_chosen("laws", laws))
+    monitor = Monitor(chosen_laws("laws", laws))
     if not hasattr(trajectory, "states"):
         raise InputError(f"trajectory is {type(trajectory).__name__}; pass a Trajectory.")
     return monitor(trajectory.ts, _as_factors(trajectory.states))
@@ -200,7 +200,7 @@ def monitor_of(laws: Any, start: Any, t0: float | None = None) -> Monitor | None
     """
     if laws is None:
         return None
-    chosen = _chosen("monitor", laws)
+    chosen = chosen_laws("monitor", laws)
     factors = _as_factors(start)
     Monitor(chosen)([0.0], jax.tree.map(lambda factor: np.asarray(factor)[None], factors))
     return Monitor(chosen, None if t0 is None else LevelSet.of(chosen, factors, t0))
@@ -221,10 +221,12 @@ def with_drift(trajectory: Trajectory, monitor: Monitor | None) -> Trajectory:
         distances = monitor.level.distances(trajectory.ts, states)
         stats = {**stats, "error_from_laws": float(distances.max())}
     deviations = monitor(trajectory.ts, states).deviations
-    return dataclasses.replace(trajectory, drift=deviations, stats=stats)
+    drift = {**deviations, **(trajectory.drift or {})}
+    return dataclasses.replace(trajectory, drift=drift, stats=stats)
 
 
-def _chosen(name: str, laws: Any) -> tuple[ConservationLaw, ...]:
+def chosen_laws(name: str, laws: Any) -> tuple[ConservationLaw, ...]:
+    """The conservation laws that an argument holds."""
     iterable = isinstance(laws, Iterable) and not isinstance(laws, (str, bytes))
     chosen: tuple[Any, ...] = ()
     if isinstance(laws, ConservationLaw):

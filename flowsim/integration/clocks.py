@@ -31,6 +31,7 @@ from flowsim._result import Reason, Result
 from flowsim._types import FloatArray, PyTree
 from flowsim.integration.layout import Layout
 from flowsim.integration.run import FENCE, Outcome, Run
+from flowsim.integration.views import PlainStop
 
 _CLOCKS = ("time", "log", "loss")
 _ENDLESS = 1e250  # the end of a run in σ, which ends by its fence
@@ -127,22 +128,6 @@ class RateField(eqx.Module):
     def plain(self, s: Any, y: PyTree) -> tuple[Any, PyTree]:
         """Flow time and state."""
         return self.t0 + _arrays(self.backend).expm1(y[1]), y[0]
-
-
-class _PlainStop(eqx.Module):
-    """A stop on flow time and state, asked on a clock."""
-
-    stop: Any
-    on_clock: Any
-
-    def fires(self, s: Any, y: PyTree, velocity: PyTree) -> Any:
-        t, state = self.on_clock.plain(s, y)
-        return self.stop.fires(t, state, self.on_clock.field(t, state, None))
-
-    def confirm(self, field: Any, s: Any, y: PyTree) -> Any:
-        t, state = self.on_clock.plain(s, y)
-        verdict = self.stop.confirm(field.field, float(t), state)
-        return verdict._replace(stop=_PlainStop(verdict.stop, self.on_clock))
 
 
 class _PlainProjection(eqx.Module):
@@ -242,7 +227,7 @@ def _moved(run: Run, on_clock: Any, **changes: Any) -> Run:
     return dataclasses.replace(
         run,
         field=on_clock,
-        stop=None if run.stop is None else _PlainStop(run.stop, on_clock),
+        stop=None if run.stop is None else PlainStop(run.stop, on_clock),
         project=None if run.project is None else _PlainProjection(run.project, on_clock),
         clock=ClockFace(on_clock, run.t1),
         **{"ts": None, **changes},

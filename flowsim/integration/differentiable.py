@@ -36,7 +36,7 @@ from flowsim._checks import check_choice
 from flowsim._errors import InputError
 from flowsim._types import PyTree
 
-__all__ = ["ADJOINTS", "integrate_traced", "is_traced", "traced_start"]
+__all__ = ["ADJOINTS", "integrate_traced", "is_traced", "refuse_untraceable", "traced_start"]
 
 ADJOINTS = ("direct", "forward", "adjoint")
 #: Steps that a run may take, and that it has storage for.
@@ -78,6 +78,8 @@ def is_traced(field: Callable, y0: PyTree, *numbers: Any) -> bool:
     >>> seen
     [True, False]
     """
+    if jax.core.trace_state_clean():
+        return False
     leaves = jax.tree.leaves((eqx.filter(field, eqx.is_array), y0, numbers))
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return True
@@ -88,6 +90,22 @@ def is_traced(field: Callable, y0: PyTree, *numbers: Any) -> bool:
     except Exception:  # a field that cannot be evaluated is complained of where it is checked
         return False
     return any(isinstance(constant, Tracer) for constant in program.consts)
+
+
+def refuse_untraceable(**options: Any) -> None:
+    """Refuse what a traced run cannot have, since it needs numbers to look at.
+
+    Raises
+    ------
+    InputError
+        If an option is given.
+    """
+    for name, value in options.items():
+        if value is not None and not (name == "clock" and value == "time"):
+            raise InputError(
+                f"{name} is given, and this run is part of a function that JAX is tracing, where "
+                "there are no numbers to decide on. Leave it out, or integrate outside."
+            )
 
 
 def traced_start(field: Any, y0: PyTree) -> PyTree:

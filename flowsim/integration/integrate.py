@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from flowsim._checks import check_count, check_real, check_times, known_keywords
+from flowsim._checks import check_choice, check_count, check_real, check_times, known_keywords
 from flowsim._errors import InputError, IntegrationError, ToleranceWarning
 from flowsim._precision import in_float64
+from flowsim._result import Reason, Result
 from flowsim._threads import one_blas_thread
 from flowsim._types import ArrayLike, FloatArray, PyTree
-from flowsim.instruments.monitors import monitor_of, with_drift
+from flowsim.instruments.energy import EnergyField, Moving, with_energy
+from flowsim.instruments.monitors import chosen_laws, monitor_of, split_energy, with_drift
+from flowsim.instruments.monotony import check_monotony
 from flowsim.integration.clocks import check_clock, run_on_clock
+from flowsim.integration.differentiable import (
+    ADJOINTS,
+    integrate_traced,
+    is_traced,
+    refuse_untraceable,
+    traced_start,
+)
 from flowsim.integration.diffrax_engine import run_diffrax
 from flowsim.integration.layout import Layout
+from flowsim.integration.projection import Projector
 from flowsim.integration.run import Run
 from flowsim.integration.scipy_engine import run_scipy
 from flowsim.integration.solvers import SCIPY_SOLVERS, resolve_solver, solver_name
 from flowsim.integration.stops import as_stop
 from flowsim.integration.taylor_engine import check_taylor, run_taylor
+from flowsim.integration.views import PlainRate, PlainStop
 from flowsim.lowering import (
     VectorField,
     as_field,
@@ -60,6 +74,8 @@ def integrate(
     max_steps: int | None = None,
     max_seconds: float | None = None,
     monitor: Any = None,
+    project: Any = None,
+    adjoint: str = "direct",
     throw: bool = True,
     progress: Callable[[float], None] | None = None,
 ) -> Trajectory:
@@ -114,8 +130,15 @@ def integrate(
     max_seconds
         Allowance of wall-clock time, compilation included; None means no limit.
     monitor
-        Conservation laws to watch, from ``conservation_laws(parametrization)``; their drift at
-        the recorded times is the trajectory's ``drift``.
+        Conservation laws to watch, from ``conservation_laws(parametrization)``; ``"energy"``, the
+        identity f(0) - f(t) = ∫|∇f|²; or a list of both. Their drift at the recorded times is the
+        trajectory's ``drift``, and ``stats["error_from_laws"]`` the error that laws give away, to
+        be held beside the solver's own ``stats["local_error"]``.
+    project
+        Conservation laws onto whose level set the state is put back after every accepted step.
+    adjoint
+        How a run is differentiated that JAX traces, inside ``jax.grad`` and the like: ``"direct"``,
+        ``"forward"`` or ``"adjoint"``; see :mod:`flowsim.integration.differentiable`.
     throw
         Whether a run that does not do what was asked raises, with what it has in the exception's
         ``trajectory``; otherwise the trajectory is returned with the reason in ``result``.
@@ -150,6 +173,9 @@ def integrate(
     """
     field = as_field(field_or_problem, backend=_field_backend(field_or_problem, solver, backend))
     chosen, solver = resolve_solver(solver, backend, field.backend)
+    if is_traced(field, y0, t0, t1, ts):
+        refuse_untraceable(clock=clock, stop=stop, monitor=monitor, project=project)
+        return _traced(field, y0, t0, t1, ts, solver, rtol, atol, max_steps, adjoint)
     t0 = check_real("t0", t0)
     t1 = check_real("t1", t1)
     if not t1 > t0:
@@ -166,7 +192,9 @@ def integrate(
         )
     if progress is not None and not callable(progress):
         raise InputError(f"progress is {progress!r}; pass a function, or None.")
-    watched = monitor_of(monitor, start)
+    check_choice("adjoint", adjoint, ADJOINTS)
+    laws, energy = split_energy(monitor)
+    watched = monitor_of(laws, start, t0)
     if chosen == "heyoka":
         check_taylor(field, start)
     run = Run(
@@ -183,9 +211,16 @@ def integrate(
         if max_seconds is None
         else check_real("max_seconds", max_seconds, above=0.0),
         stop=as_stop(stop, field, start, t0),
+        project=_projector(project, field, start, t0, chosen),
         progress=progress,
     )
-    trajectory = with_drift(_integrate(run, chosen, clock), watched)
+    if energy:
+        run, clock = _with_energy_beside(run, clock)
+    trajectory = _integrate(run, chosen, clock)
+    if energy:
+        trajectory = with_energy(trajectory, run.field, run.y0)
+    trajectory = with_drift(trajectory, watched)
+    trajectory.stats["loss_rise"] = check_monotony(trajectory, field)
     if throw and not trajectory.result.success:
         raise IntegrationError(str(trajectory.result), trajectory)
     return trajectory
@@ -207,25 +242,14 @@ def _integrate(run: Run, backend: str, clock: Any = "time") -> Trajectory:
         "rtol": run.rtol,
         "atol": run.atol,
         "dtype": str(layout.flatten(run.y0).dtype),
-        "clock": clock if isinstance(clock, str) else getattr(clock, "__name__", "own rate"),
+        "clock": clock if isinstance(clock, str) else "own rate",
         "asked_solver": solver_name(run.solver),
         "notes": " ".join(outcome.notes),
     }
 
     def go_on(t: float, state: PyTree, times: FloatArray) -> Trajectory:
-        piece = Run(
-            field=run.field,
-            y0=state,
-            t0=t,
-            t1=float(times[-1]),
-            ts=times,
-            solver=run.solver,
-            rtol=run.rtol,
-            atol=run.atol,
-            max_steps=run.max_steps,
-            max_seconds=run.max_seconds,
-            stop=None,
-            progress=None,
+        piece = dataclasses.replace(
+            run, y0=state, t0=t, t1=float(times[-1]), ts=times, stop=None, progress=None
         )
         return in_float64(_integrate)(piece, backend)
 
@@ -239,6 +263,69 @@ def _integrate(run: Run, backend: str, clock: Any = "time") -> Trajectory:
         settings=settings,
         parent=run.field.about.parent,
         _continue=go_on,
+    )
+
+
+def _with_energy_beside(run: Run, clock: Any) -> tuple[Run, Any]:
+    """The run of the state with the energy that it has dissipated, and its clock."""
+    field = EnergyField(run.field)
+    whole = dataclasses.replace(
+        run,
+        field=field,
+        y0=(run.y0, np.zeros(())),
+        stop=None if run.stop is None else PlainStop(run.stop, field),
+        project=None if run.project is None else Moving(run.project),
+    )
+    return whole, clock if isinstance(clock, str) else PlainRate(clock, field)
+
+
+def _projector(laws: Any, field: VectorField, start: PyTree, t0: float, backend: str) -> Any:
+    """The projection that a run was asked for, or None."""
+    if laws is None:
+        return None
+    if backend != "diffrax":
+        raise InputError(
+            f"project is given, and {backend}'s solvers cannot be handed another state between "
+            "their steps. Pass a solver of diffrax, such as 'dopri8'."
+        )
+    return Projector.of(chosen_laws("project", laws), start, t0, field=field)
+
+
+def _traced(
+    field: VectorField,
+    y0: Any,
+    t0: Any,
+    t1: Any,
+    ts: Any,
+    solver: Any,
+    rtol: float,
+    atol: Any,
+    max_steps: int | None,
+    adjoint: str,
+) -> Trajectory:
+    """A run inside a function that JAX is tracing: its arrays are JAX's."""
+    times, states, stats = integrate_traced(
+        field,
+        traced_start(field, y0),
+        t0,
+        t1,
+        ts,
+        solver=solver,
+        rtol=rtol,
+        atol=atol,
+        max_steps=max_steps,
+        adjoint=adjoint,
+    )
+    loss = jax.vmap(lambda y: jnp.asarray(field.value(y), float))(states)
+    return Trajectory(
+        ts=times,
+        states=states,
+        loss=loss,
+        end_to_end=jax.vmap(field.read)(states),
+        stats=stats,
+        result=Result(Reason.completed),
+        settings={"solver": solver_name(solver), "backend": "diffrax", "adjoint": adjoint},
+        parent=field.about.parent,
     )
 
 

@@ -10,8 +10,7 @@ import equinox as eqx
 from flowsim._checks import nearest
 from flowsim._errors import InputError
 from flowsim.integration.extrapolation import LinearlyImplicitExtrapolation
-from flowsim.integration.stabilized import RKC2
-from flowsim.integration.stabilized.rock4 import ROCK4
+from flowsim.integration.stabilized import RKC2, ROCK4
 from flowsim.integration.work import Work
 
 #: Methods of scipy.integrate, by their names there.
