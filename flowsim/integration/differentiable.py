@@ -30,6 +30,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src.core import trace_state_clean  # JAX has no public name for it
 from jax.core import Tracer
 
 from flowsim._checks import check_choice
@@ -78,8 +79,8 @@ def is_traced(field: Callable, y0: PyTree, *numbers: Any) -> bool:
     >>> seen
     [True, False]
     """
-    if jax.core.trace_state_clean():
-        return False
+    if trace_state_clean():
+        return False  # nothing is traced anywhere, and the field need not be read
     leaves = jax.tree.leaves((eqx.filter(field, eqx.is_array), y0, numbers))
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return True
@@ -222,6 +223,10 @@ def integrate_traced(
     steps = MOST_STEPS[adjoint] if max_steps is None else max_steps
     # What the field closes over becomes an argument, with respect to which it is differentiated.
     field = eqx.filter_closure_convert(field, t0, y0, None)
+    # The adjoint of a Python number that is traced would be lost: JAX types those weakly.
+    field = jax.tree.map(
+        lambda x: jnp.asarray(x, x.dtype) if eqx.is_inexact_array(x) else x, field
+    )
     run = _adjoint_run if adjoint == "adjoint" else _direct_run
     states, stats = run((field, y0, t0, ts), solver, rtol, atol, steps, adjoint)
     return ts, states, stats

@@ -52,7 +52,7 @@ def test_the_energy_identity_holds_to_the_tolerance(case):
     problem, start = CASES[case]()
     field = EnergyField(as_field(problem))
     coarse, fine = (drift_of(field, start, solver="tsit5", rtol=rtol) for rtol in (1e-5, 1e-8))
-    assert fine < 1e-7
+    assert fine < 1e-6  # the integral has no part in the choice of steps
     assert coarse > 20 * fine
 
 

@@ -106,13 +106,14 @@ class AbstractStabilized(diffrax.AbstractAdaptiveSolver):
 
     term_structure: ClassVar = diffrax.ODETerm
     interpolation_cls: ClassVar[Callable] = diffrax.ThirdOrderHermitePolynomialInterpolation.from_k
+    #: The smallest number of stages that the method has.
+    fewest_stages: ClassVar[int] = 2
     #: Proportional and integral coefficients of the step-size controller that suit the method.
     controller_coefficients: ClassVar[tuple[float, float]] = (0.2, 0.4)
 
     def __check_init__(self) -> None:
         """Refuse arguments that make no method."""
-        smallest = int(self._intervals()[0][0])
-        check_count("most_stages", self.most_stages, at_least=smallest)
+        check_count("most_stages", self.most_stages, at_least=self.fewest_stages)
         if isinstance(self.safety, (bool, int, float, str)) or self.safety is None:
             check_real("safety", self.safety, at_least=1)
         if isinstance(self.radius, (bool, int, float, str)):
@@ -129,8 +130,8 @@ class AbstractStabilized(diffrax.AbstractAdaptiveSolver):
     def _intervals(self) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of stages to choose from, and how far each is damped; both increasing.
 
-        With stages[i], :math:`|R(-z)| < 1` for all z in (0, lengths[i]]. Numbers of stages are at
-        most ``most_stages``, except that the smallest is always there.
+        With stages[i], :math:`|R(-z)| < 1` for all z in (0, lengths[i]]. They run from
+        ``fewest_stages`` to ``most_stages``.
         """
 
     @abc.abstractmethod
@@ -296,13 +297,15 @@ class AbstractStabilized(diffrax.AbstractAdaptiveSolver):
         """The radius to plan on; raises where a radius that was given is too small."""
         if self.radius is None:
             return state.radius
-        measured, given, t = jax.lax.stop_gradient((state.estimate.least, state.radius, t))
-        factor = jax.lax.stop_gradient(jnp.asarray(self.safety, given.dtype))
-        shape = jax.ShapeDtypeStruct((), given.dtype)
-        # A callback, not eqx.error_if, whose message could not say the numbers.
-        return jax.pure_callback(
-            _checked, shape, given, measured, factor, t, vmap_method="broadcast_all"
+        numbers = jax.lax.stop_gradient((state.radius, state.estimate.least, t))
+        given, measured, _ = numbers
+        low = measured > given * jax.lax.stop_gradient(jnp.asarray(self.safety, given.dtype))
+        # A callback, not eqx.error_if, whose message could not say the numbers. It decides nothing
+        # on numbers of its own: its thread may be in 32-bit mode.
+        passed = jax.pure_callback(
+            _complain, jax.ShapeDtypeStruct((), bool), low, *numbers, vmap_method="broadcast_all"
         )
+        return jnp.where(passed, given, jnp.nan)
 
 
 def combination(coefficients: Any, trees: Any) -> Any:
@@ -325,14 +328,13 @@ def combination(coefficients: Any, trees: Any) -> Any:
     return jax.tree.map(of_leaves, *trees)
 
 
-def _checked(given: Any, measured: Any, safety: Any, t: Any) -> np.ndarray:
-    low = np.asarray(measured > given * safety)
+def _complain(low: Any, given: Any, measured: Any, t: Any) -> np.ndarray:
+    low = np.asarray(low)
     if low.any():
-        given, measured, t = (np.broadcast_to(a, low.shape).ravel() for a in (given, measured, t))
-        i = np.argmax(low)
+        given, measured, t = (np.broadcast_to(x, low.shape)[low][0] for x in (given, measured, t))
         raise InputError(
-            f"radius is {given[i]:.6g} at t = {t[i]:.6g}, where the spectral radius of the "
-            f"Jacobian is measured to be at least {measured[i]:.6g}. Steps planned on the smaller "
-            "number would be unstable. Pass an upper bound, or radius=None to have it estimated."
+            f"radius is {given:.6g} at t = {t:.6g}, where the spectral radius of the Jacobian is "
+            f"measured to be at least {measured:.6g}. Steps planned on the smaller number would be "
+            "unstable. Pass an upper bound, or radius=None to have it estimated."
         )
-    return np.asarray(given)
+    return ~low

@@ -127,9 +127,9 @@ def test_the_stability_interval_is_what_theory_says_at_every_number_of_stages():
 
 def test_the_error_estimate_sees_stiff_modes_in_the_whole_interval():
     _, lengths = RKC2()._intervals()
-    for index in (0, 1, 8, 98, 498):
-        z = np.linspace(0.2, 1, 801) * lengths[index]
-        assert np.asarray(growth(z, np.asarray(index))[1]).min() > 0.05
+    for index in (1, 2, 8, 9, 98, 498):
+        z = np.linspace(1, lengths[index], 801)
+        assert np.asarray(growth(z, np.asarray(index))[1]).min() > 0.02
 
 
 @eqx.filter_jit
@@ -203,7 +203,7 @@ def test_the_work_is_counted_as_it_is_done():
 
     def field(t, y, args):
         jax.debug.callback(lambda: calls.append(1))
-        return -100.0 * y**3
+        return -100.0 * y
 
     def called():
         jax.effects_barrier()
@@ -220,7 +220,7 @@ def test_the_work_is_counted_as_it_is_done():
     assert int(state.debt.hessian_products) >= 2
     total = 0
     longest = float(solver.longest_step(state))
-    assert longest == pytest.approx(solver._intervals()[1][-1] / 315, rel=0.02)
+    assert longest == pytest.approx(solver._intervals()[1][-1] / 105, rel=0.05)
     # Length of the step, whether y jumped, whether an estimate is due.
     for share, jump, due in ((1, False, True), (0.01, False, False), (0.5, True, True)):
         y, after = step(0.0, share * longest, y, state, jump)
