@@ -11,7 +11,7 @@ from flowsim.integration.extrapolation import LinearlyImplicitExtrapolation
 from flowsim.integration.loop import Walk
 from flowsim.integration.run import Run
 from flowsim.integration.solvers import REAL_STABILITY
-from flowsim.integration.stiffness import estimate_spectral_radius
+from flowsim.integration.stabilized import estimate_spectral_radius
 
 _LARGEST_IMPLICIT = 1000  # state size up to which an exact Jacobian is formed
 _HIGH_ACCURACY = 1e-5  # relative tolerance from which the eighth-order pair is the cheaper one

@@ -228,10 +228,11 @@ def attempt(
     if hasattr(solver, "longest_step"):
         step = jnp.minimum(step, solver.longest_step(solver_state))
     y = _where(keep, shown, y0)
-    jumped = jnp.asarray(False)
+    # A projected state stays one that the solver's memory does not know until a step is accepted.
+    jumped = jnp.where(keep, False, walk.jumped)
     if rules.project is not None:
         y = _where(keep, rules.project(t1, y), y0)
-        jumped = keep
+        jumped = jnp.where(keep, True, walk.jumped)
     t = jnp.where(keep, t1, t0)
     new = Walk(
         t=t,

@@ -207,7 +207,9 @@ class SolverStepper(eqx.Module):
             counts = jnp.stack([work.gradients, work.jacobians, work.hessian_products])
             longest = jnp.asarray(jnp.inf)
             if hasattr(solver, "longest_step"):
-                longest = jnp.asarray(solver.longest_step(after), float)
+                # Whether the step is accepted is not known here: the shorter of both will do.
+                both = (solver.longest_step(state) for state in (after, learned))
+                longest = jnp.minimum(*(jnp.asarray(length, float) for length in both))
             return Trial(y1, error, after, learned, jnp.zeros(()), counts, longest)
 
         return jax.vmap(one, in_axes=-1, out_axes=-1)(field.own, t, h, y, memory, tolerances[1])

@@ -171,7 +171,7 @@ def _defects(unknown: np.ndarray, stages: int) -> np.ndarray:
     height = np.abs(evaluate(np.linspace(-25.0, -2.5, 800), *parts))
     at = np.flatnonzero((height[1:-1] >= height[:-2]) & (height[1:-1] >= height[2:])) + 1
     left, top, right = height[at - 1], height[at], height[at + 1]
-    peak = (top + (left - right) ** 2 / (8 * (2 * top - left - right))).max()
+    peak = (top + (left - right) ** 2 / (8 * (2 * top - left - right))).max(initial=0.0)
     end = abs(evaluate(np.array(-polynomial.beta), *parts))
     return np.array([*_order_defects(*parts), end / DAMPING - 1, peak / DAMPING - 1])
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -85,6 +85,8 @@ class ROCK4(AbstractStabilized):
     scan_kind: Literal["lax", "checkpointed", "bounded"] | None = eqx.field(
         static=True, default=None
     )
+
+    fewest_stages: ClassVar[int] = 5
 
     def order(self, terms: Any) -> int:
         """The order of the method."""

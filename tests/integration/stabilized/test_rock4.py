@@ -109,13 +109,13 @@ def test_order_is_four(stages):
 
 
 def test_dense_output_is_of_order_four():
-    ts, t1 = np.linspace(0.1, 3.0, 97), 3.0
+    ts, t1 = np.linspace(0.1, 3.0, 1999), 3.0  # close enough to see the worst of every step
     values = [
         constant_steps(Mixed(np.array(1.0)), with_stages(9, t1 / n), START, t1, np.array(n), ts)
-        for n in (16, 32, 64)
+        for n in (128, 256)
     ]
-    errors = np.abs(np.array(values) - exact(ts)).max(axis=(1, 2))
-    assert abs(slopes(errors)[-1] - 4) < 0.2
+    errors = np.abs(np.array(values) - exact(ts)).max(axis=1)
+    assert np.abs(slopes(errors) - 4).max() < 0.1
 
 
 def one_step(field, y0, index):
@@ -190,7 +190,7 @@ def test_amplified_rounding_is_bounded_and_seen_by_the_estimate(stages, bound):
     basis = np.linalg.qr(rng.normal(size=(100, 100)))[0]
     matrix = (basis * np.linspace(0, LENGTHS[index], 100)) @ basis.T
     rest = 1 + rng.uniform(size=100)
-    noisy = rest + 1e-16 * rng.normal(size=100)
+    noisy = rest + 1e-15 * rng.normal(size=100)  # a unit in the last place or several
     y1, _, error, _ = one_step(lambda t, y: matrix @ (rest - y), jnp.asarray(noisy), index)
     noise = np.sqrt(np.mean((y1 - rest) ** 2))
     assert 0 < noise < bound
