@@ -224,9 +224,7 @@ def integrate_traced(
     # What the field closes over becomes an argument, with respect to which it is differentiated.
     field = eqx.filter_closure_convert(field, t0, y0, None)
     # The adjoint of a Python number that is traced would be lost: JAX types those weakly.
-    field = jax.tree.map(
-        lambda x: jnp.asarray(x, x.dtype) if eqx.is_inexact_array(x) else x, field
-    )
+    field = jax.tree.map(lambda x: jnp.asarray(x, x.dtype) if eqx.is_inexact_array(x) else x, field)
     run = _adjoint_run if adjoint == "adjoint" else _direct_run
     states, stats = run((field, y0, t0, ts), solver, rtol, atol, steps, adjoint)
     return ts, states, stats

@@ -21,6 +21,7 @@ from flowsim._types import ArrayLike, FloatArray, PyTree
 from flowsim.instruments.energy import EnergyField, Moving, with_energy
 from flowsim.instruments.monitors import chosen_laws, monitor_of, split_energy, with_drift
 from flowsim.instruments.monotony import check_monotony
+from flowsim.integration.batch import integrate_batch, is_batch
 from flowsim.integration.clocks import check_clock, run_on_clock
 from flowsim.integration.differentiable import (
     ADJOINTS,
@@ -59,9 +60,9 @@ _SMALLEST_ATOL = 1e-300  # instead of 0, which makes the relative error of an ex
 @known_keywords
 @in_float64
 def integrate(
-    field_or_problem: VectorField | Problem | FunctionProblem | Callable,
+    field_or_problem: Any,
     y0: Any,
-    t1: float,
+    t1: Any,
     *,
     t0: float = 0.0,
     ts: ArrayLike | None = None,
@@ -76,19 +77,21 @@ def integrate(
     monitor: Any = None,
     project: Any = None,
     adjoint: str = "direct",
+    batch: bool | None = None,
     throw: bool = True,
     progress: Callable[[float], None] | None = None,
-) -> Trajectory:
+) -> Any:
     r"""Integrate a flow :math:`\dot y = F(y)` from t0 to t1, adaptively and in float64.
 
     Parameters
     ----------
     field_or_problem
         A problem, whose own parameters flow; a lowered law, whose end-to-end parameter flows; or
-        a function ``(t, y, args) -> dy/dt``.
+        a function ``(t, y, args) -> dy/dt``. A list of them is a batch; see ``batch``.
     y0
         The start: parameters for a problem, an end-to-end value of shape (k, d) or (d,) for a
-        lowered law, whatever its strategy.
+        lowered law, whatever its strategy. One more leading axis of length n in every array makes
+        a batch of n starts.
     t1
         Final time, after t0; in flow time, which gradient descent with step size η passes at rate
         η an iteration.
@@ -139,6 +142,12 @@ def integrate(
     adjoint
         How a run is differentiated that JAX traces, inside ``jax.grad`` and the like: ``"direct"``,
         ``"forward"`` or ``"adjoint"``; see :mod:`flowsim.integration.differentiable`.
+    batch
+        Whether many flows are asked for, which are then integrated at once, none waiting for
+        another; see :func:`flowsim.integration.batch.integrate_batch`, which says what fields,
+        starts and times may be. None reads it off the fields and the start; for the starts of a
+        plain function, whose states may have any shape, pass True. With ``throw``, a batch in which
+        some fail raises with all that there is in the exception's ``batch``.
     throw
         Whether a run that does not do what was asked raises, with what it has in the exception's
         ``trajectory``; otherwise the trajectory is returned with the reason in ``result``.
@@ -147,7 +156,8 @@ def integrate(
 
     Returns
     -------
-    Trajectory
+    Trajectory, or Batch
+        A :class:`flowsim.integration.batch.Batch` is a sequence of trajectories in order.
 
     Notes
     -----
@@ -171,6 +181,22 @@ def integrate(
     >>> np.allclose(flow.end_to_end[-1], np.array([1.0, 2.0]) * (1 - np.exp(-1.0)), rtol=1e-7)
     True
     """
+    if batch or (batch is None and is_batch(field_or_problem, y0)):
+        _only_single(backend=backend, clock=clock, stop=stop, monitor=monitor, project=project)
+        return integrate_batch(
+            field_or_problem,
+            y0,
+            t1,
+            t0=t0,
+            ts=ts,
+            solver=solver,
+            rtol=rtol,
+            atol=atol,
+            max_steps=max_steps,
+            max_seconds=max_seconds,
+            throw=throw,
+            progress=progress,
+        )
     field = as_field(field_or_problem, backend=_field_backend(field_or_problem, solver, backend))
     chosen, solver = resolve_solver(solver, backend, field.backend)
     if is_traced(field, y0, t0, t1, ts):
@@ -266,6 +292,17 @@ def _integrate(run: Run, backend: str, clock: Any = "time") -> Trajectory:
     )
 
 
+def _only_single(**options: Any) -> None:
+    """Refuse what a batch does not have."""
+    plain = {"clock": "time", "backend": "diffrax"}
+    for name, value in options.items():
+        if value is not None and not (isinstance(value, str) and value == plain.get(name)):
+            raise InputError(
+                f"{name} is {value!r}, which a batch does not take. Leave it out, or integrate the "
+                "problems one by one."
+            )
+
+
 def _with_energy_beside(run: Run, clock: Any) -> tuple[Run, Any]:
     """The run of the state with the energy that it has dissipated, and its clock."""
     field = EnergyField(run.field)
@@ -316,7 +353,7 @@ def _traced(
         max_steps=max_steps,
         adjoint=adjoint,
     )
-    loss = jax.vmap(lambda y: jnp.asarray(field.value(y), float))(states)
+    loss: Any = jax.vmap(lambda y: jnp.asarray(field.value(y), float))(states)
     return Trajectory(
         ts=times,
         states=states,

@@ -16,6 +16,7 @@ from flowsim._errors import InputError, ToleranceWarning
 from flowsim._types import FloatArray, PyTree
 from flowsim.integration.batch.steppers import LaneField
 from flowsim.lowering import VectorField, as_field, check_velocity, start_of
+from flowsim.lowering.fields import CallableField
 
 _SMALLEST_ATOL = 1e-300  # instead of 0, which makes the relative error of an exact zero 0/0
 
@@ -46,6 +47,29 @@ class Structure:
     def of(self, row: int) -> VectorField:
         """The field of a problem."""
         return self.fields[row if len(self.fields) > 1 else 0]
+
+
+def is_batch(fields: Any, y0: Any) -> bool:
+    """Whether several flows are asked for: a list of fields, or one leading axis too many.
+
+    A plain function takes states of any shape, so that its starts are never taken for several.
+    """
+    if isinstance(fields, list):
+        return True
+    field = as_field(fields)
+    if isinstance(field, CallableField) or any(np.ndim(x) == 0 for x in jax.tree.leaves(y0)):
+        return False
+    try:
+        field.start(y0)
+    except InputError:
+        # Not one start: it is a batch if the first of a leading axis is one.
+        lengths = {len(leaf) for leaf in jax.tree.leaves(y0)}
+        try:
+            field.start(jax.tree.map(lambda leaf: np.asarray(leaf)[0], y0))
+        except (InputError, IndexError, ValueError):
+            return False
+        return len(lengths) == 1
+    return False
 
 
 def read_problems(fields: Any, y0: Any, t0: float) -> list[Structure]:
