@@ -53,6 +53,7 @@ class _Integration:
         )
         self.chosen: list[str] = []
         self.notes: list[str] = []
+        self.chooser: Chooser | None = None
         self.history = History.empty()
         self.counted = True
         self.costs = {"gradients": 0, "jacobians": 0, "hessian_products": 0}
@@ -76,6 +77,7 @@ class _Integration:
             return self._outcome(Result(Reason.completed))
         self.window = min(self.most_targets, _power_of_two(ends.size))
         chooser = Chooser(run, self.size, float(ends[-1])) if run.solver == "auto" else None
+        self.chooser = chooser
         if chooser is None:
             solver = run.solver
             self.chosen.append(f"{solver_name(solver)} as asked for")
@@ -90,7 +92,8 @@ class _Integration:
                 window = ends[ends > reached][: self.most_targets]
                 left = run.max_steps - sum(self.steps.values())
                 began = time.monotonic()
-                code = self._chunk(solver, window, min(allowance, left))
+                patience = chooser.patience(solver, self.steps["steps"]) if chooser else None
+                code = self._chunk(solver, window, min(allowance, left, patience or left))
                 seconds = time.monotonic() - began
                 reached = float(self.walk.t)
                 if run.progress:
@@ -207,6 +210,8 @@ class _Integration:
 
     def _outcome(self, result: Result) -> Outcome:
         stats: dict[str, Any] = {**self.costs, **self.steps, "local_error": self.local_error}
+        if self.chooser is not None:
+            stats["hessian_products"] += self.chooser.products
         if not self.counted:
             stats["gradients"] = None
         return Outcome.of(

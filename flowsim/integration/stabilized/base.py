@@ -93,6 +93,8 @@ class AbstractStabilized(diffrax.AbstractAdaptiveSolver):
         The largest number of stages of a step.
     safety
         The factor by which the radius is enlarged when stages are chosen.
+    known
+        An estimate of the radius at the start, where there is one already.
     scan_kind
         How the loop over stages is compiled, as for diffrax's Runge-Kutta methods: None allows
         reverse-mode derivatives, ``"lax"`` forward-mode ones, ``"bounded"`` both at some cost.
@@ -103,6 +105,7 @@ class AbstractStabilized(diffrax.AbstractAdaptiveSolver):
     most_stages: eqx.AbstractVar[int]
     safety: eqx.AbstractVar[Any]
     scan_kind: eqx.AbstractVar[Literal["lax", "checkpointed", "bounded"] | None]
+    known: eqx.AbstractVar[Estimate | None]
 
     term_structure: ClassVar = diffrax.ODETerm
     interpolation_cls: ClassVar[Callable] = diffrax.ThirdOrderHermitePolynomialInterpolation.from_k
@@ -166,7 +169,8 @@ class AbstractStabilized(diffrax.AbstractAdaptiveSolver):
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> StabilizedState:
         """Evaluate the field at the start and estimate the spectral radius there."""
-        estimate = cold_estimate(terms.vf, t0, y0, args)
+        known = self.known
+        estimate = cold_estimate(terms.vf, t0, y0, args) if known is None else known
         return StabilizedState(
             velocity=terms.vf(t0, y0, args),
             estimate=estimate,
@@ -175,7 +179,7 @@ class AbstractStabilized(diffrax.AbstractAdaptiveSolver):
             stages=jnp.zeros((), jnp.result_type(int)),
             sharpened=jnp.asarray(False),
             work=Work.of(),
-            debt=Work.of(gradients=1, hessian_products=estimate.products),
+            debt=Work.of(gradients=1, hessian_products=estimate.products if known is None else 0),
         )
 
     def step(

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowsim.integration.stabilized.base import AbstractStabilized, combination
+from flowsim.integration.stabilized.radius import Estimate
 
 _DAMPING = 2 / 13
 
@@ -46,7 +47,7 @@ class RKC2(AbstractStabilized):
 
     Parameters
     ----------
-    radius, most_stages, safety, scan_kind
+    radius, most_stages, safety, scan_kind, known
         See :class:`AbstractStabilized`.
 
     Examples
@@ -70,6 +71,7 @@ class RKC2(AbstractStabilized):
     scan_kind: Literal["lax", "checkpointed", "bounded"] | None = eqx.field(
         static=True, default=None
     )
+    known: Estimate | None = None
 
     def order(self, terms: Any) -> int:
         """The order of the method."""

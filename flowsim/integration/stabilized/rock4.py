@@ -35,6 +35,7 @@ import numpy as np
 
 from flowsim.integration.stabilized.base import AbstractStabilized, combination
 from flowsim.integration.stabilized.coefficients import FILE
+from flowsim.integration.stabilized.radius import Estimate
 
 
 class _Table(NamedTuple):
@@ -60,7 +61,7 @@ class ROCK4(AbstractStabilized):
 
     Parameters
     ----------
-    radius, most_stages, safety, scan_kind
+    radius, most_stages, safety, scan_kind, known
         See :class:`AbstractStabilized`. There are coefficients for up to 145 stages; the default of
         40 keeps amplified rounding errors below about 1e-6.
 
@@ -85,6 +86,7 @@ class ROCK4(AbstractStabilized):
     scan_kind: Literal["lax", "checkpointed", "bounded"] | None = eqx.field(
         static=True, default=None
     )
+    known: Estimate | None = None
 
     fewest_stages: ClassVar[int] = 5
 
