@@ -27,7 +27,8 @@ MODULES = sorted((ROOT / "flowsim").rglob("*.py"))
 def direct_requirements():
     """Everything that pyproject.toml asks for, the build backend included."""
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    extras = PROJECT["optional-dependencies"].values()
+    # The benchmarks' peers are pinned where they are named.
+    extras = [group for n, group in PROJECT["optional-dependencies"].items() if n != "benchmarks"]
     return [
         Requirement(text) for group in (PROJECT["dependencies"], build, *extras) for text in group
     ]

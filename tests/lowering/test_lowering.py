@@ -52,7 +52,7 @@ def test_a_loss_of_another_shape_is_refused():
     [
         (np.ones((3, 2)), r"y0 has shape \(3, 2\); the end-to-end value has shape \(2, 3\)"),
         (np.ones(3), r"y0 has shape \(3,\)"),
-        (np.ones((1, 2, 3)), r"y0 has shape \(1, 2, 3\)"),
+        (np.ones((4, 3, 2)), r"y0 has shape \(4, 3, 2\)"),
         (np.full((2, 3), np.nan), r"y0 holds nan at index \(0, 0\)"),
         (np.ones((2, 3)) * 1j, r"y0 has dtype complex128"),
     ],

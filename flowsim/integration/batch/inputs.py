@@ -56,14 +56,16 @@ def is_batch(fields: Any, y0: Any) -> bool:
     """
     if isinstance(fields, list):
         return True
-    field = as_field(fields)
-    if isinstance(field, CallableField) or any(np.ndim(x) == 0 for x in jax.tree.leaves(y0)):
+    field, leaves = as_field(fields), jax.tree.leaves(y0)
+    if isinstance(field, CallableField) or any(np.ndim(x) == 0 for x in leaves):
         return False
+    if any(isinstance(x, jax.core.Tracer) for x in leaves):
+        return False  # one run of a function that JAX is tracing
     try:
         field.start(y0)
     except InputError:
         # Not one start: it is a batch if the first of a leading axis is one.
-        lengths = {len(leaf) for leaf in jax.tree.leaves(y0)}
+        lengths = {len(leaf) for leaf in leaves}
         try:
             field.start(jax.tree.map(lambda leaf: np.asarray(leaf)[0], y0))
         except (InputError, IndexError, ValueError):

@@ -87,7 +87,7 @@ def stage_numbers(largest: int = 150) -> list[int]:
     """Every stage number from 5 to 40, then steps of at most 5 %.
 
     >>> stage_numbers(46)[-4:]
-    [39, 40, 42, 44]
+    [40, 42, 44, 46]
     """
     numbers = list(range(5, 41))
     while (following := int(1.05 * numbers[-1])) <= largest:
