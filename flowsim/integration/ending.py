@@ -279,10 +279,11 @@ def _growth_power(first: Sample, last: Sample) -> float:
     Then t* - t = |y|/((q - 1)|y'|). Where the first says nothing, 2, as for y' = y^2.
     """
     sizes = [_norm(s.y) for s in (first, last)]
-    radial = [
-        float(np.dot(s.y / size, s.velocity)) if size > 0 else 0.0
-        for s, size in zip((first, last), sizes, strict=True)
-    ]
-    if min(radial) > 0 and sizes[1] > sizes[0] > 0:
+    with np.errstate(over="ignore", invalid="ignore"):  # of velocities near the largest number
+        radial = [
+            float(np.dot(s.y / size, s.velocity)) if size > 0 else 0.0
+            for s, size in zip((first, last), sizes, strict=True)
+        ]
+    if 0 < min(radial) and max(radial) < np.inf and sizes[1] > 1.01 * sizes[0] > 0:
         return float(np.log(radial[1] / radial[0]) / np.log(sizes[1] / sizes[0]))
     return 2.0

@@ -106,9 +106,10 @@ class _Stepping:
         if run.fence is not None and run.fence[0](self._state(solver.y)) > run.fence[1]:
             return FENCE
         self._remember(float(solver.t), solver.y)
+        advanced = solver.t > self.t
         self.t, self.y = float(solver.t), np.array(solver.y)
         self.steps += 1
-        if run.ts is None:
+        if run.ts is None and advanced:
             self.record.add(self.t, self.y)
         if run.progress and self.steps % 50 == 0:
             run.progress(run.plain(self.t, self._state(self.y))[0])
