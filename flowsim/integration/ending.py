@@ -284,6 +284,7 @@ def _growth_power(first: Sample, last: Sample) -> float:
             float(np.dot(s.y / size, s.velocity)) if size > 0 else 0.0
             for s, size in zip((first, last), sizes, strict=True)
         ]
-    if 0 < min(radial) and max(radial) < np.inf and sizes[1] > 1.01 * sizes[0] > 0:
-        return float(np.log(radial[1] / radial[0]) / np.log(sizes[1] / sizes[0]))
+    growth = [float(np.log(b) - np.log(a)) if a > 0 and b > 0 else 0.0 for a, b in (sizes, radial)]
+    if np.isfinite(growth).all() and growth[0] > 0.01 and min(radial) > 0:
+        return growth[1] / growth[0]
     return 2.0
