@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.integrate
 
+import flowsim as fs
 from benchmarks import right_hand_sides
 from benchmarks.measure import Point, cheapest, medians, timed
 from benchmarks.peers import MISSING, explicit_controller, heyoka_system, implicit_controller, peers
@@ -90,6 +91,24 @@ def batch(depth: int, kind: str = "plain") -> Batch:
 
 
 # --- rivals -------------------------------------------------------------------------------------
+
+
+def _flowsim(lanes: Batch, rtol: float) -> Run:
+    """``integrate`` over starts, and over fields too where the lanes' curvatures differ."""
+    curvatures = np.unique(lanes.curvatures)
+    fields = [Flow(lanes.velocity, {"target": lanes.target, "curvature": c}) for c in curvatures]
+    if len(fields) == 1:
+        given, starts = fields[0], lanes.starts
+    else:
+        given = [fields[i] for i in np.searchsorted(curvatures, lanes.curvatures)]
+        starts = list(lanes.starts)
+
+    def run() -> np.ndarray:
+        flows = fs.integrate(given, starts, _T1, batch=True, rtol=rtol, throw=False)
+        final = np.ma.filled(np.ma.asarray(flows.final), np.nan)
+        return lanes.products(final)
+
+    return run
 
 
 def _lsoda(lanes: Batch, rtol: float) -> Run:
@@ -192,7 +211,7 @@ def _taylor(lanes: Batch, rtol: float):
 
 
 #: flowsim's ways to integrate a batch; a new one is one line.
-OURS: dict[str, Prepare] = {}
+OURS: dict[str, Prepare] = {"flowsim auto": _flowsim}
 PEERS: dict[str, Prepare] = {
     _LSODA: _lsoda,
     _VMAP[0]: _diffrax(diffrax.Tsit5(), explicit_controller),
@@ -225,7 +244,9 @@ def measure(everything: bool = False) -> Section:
         for label, prepare in {**OURS, **PEERS}.items():
             if label.split()[0] in MISSING or ("Kvaerno5" in label and not stiff):
                 continue
-            for rtol in _RTOLS if not ("vmap" in label and stiff) else _RTOLS[1:2]:
+            # A vmap that takes minutes is measured once.
+            long = "vmap" in label and (stiff or lanes.depth == 4)
+            for rtol in _RTOLS[1:2] if long else _RTOLS:
                 point, missing, run = _first(lanes, label, prepare, rtol, reference, blown)
                 found.append((point, run))
                 print("  ", label, rtol, point.error, point.seconds, missing, flush=True)

@@ -24,6 +24,7 @@ from flowsim.integration.extrapolation import LinearlyImplicitExtrapolation
 from flowsim.integration.solvers import REAL_STABILITY, resolve_solver, solver_name
 from flowsim.integration.stabilized.rock4 import ROCK4
 from flowsim.lowering import judge_loss
+from flowsim.lowering.fields import CallableField
 from flowsim.trajectory import Trajectory
 
 _DEFAULT_STEPS = 1_000_000
@@ -227,8 +228,13 @@ def _part(structure: Structure, group: Group, plan: Plan, log: Log) -> Part:
         for a, b, shape in zip(ends, ends[1:], shapes, strict=False)
     ]
     end_to_end, loss = _read(group, log)
+    # A plain function has no loss; of the others few have one that is not a number.
+    lacking = isinstance(structure.of(0), CallableField)
+    broken = np.isnan(loss).any(axis=1) & (not lacking)
     results = [
         judge_loss(structure.of(i), log.ts[i], loss[i, : log.counts[i]], result)
+        if broken[i]
+        else result
         for i, result in enumerate(log.results)
         if result is not None
     ]

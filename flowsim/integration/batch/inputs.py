@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -90,7 +89,8 @@ def read_problems(fields: Any, y0: Any, t0: float) -> list[Structure]:
         starts = [_start(field, one, i) for i, one in enumerate(_starts_of(y0))]
         several = [field] * len(starts)
     else:
-        several = [_jax_field(one) for one in fields]
+        known = {id(one): _jax_field(one) for one in fields}  # of which many may be the same
+        several = [known[id(one)] for one in fields]
         if isinstance(y0, list):
             if len(y0) != len(several):
                 raise InputError(
@@ -103,8 +103,9 @@ def read_problems(fields: Any, y0: Any, t0: float) -> list[Structure]:
     if not several:
         raise InputError("the batch is empty: pass at least one field and one start.")
     groups: dict[Any, list[int]] = {}
+    keys = {id(field): _key(field) for field in {id(f): f for f in several}.values()}
     for i, (field, start) in enumerate(zip(several, starts, strict=True)):
-        groups.setdefault((_key(field), _shape(start)), []).append(i)
+        groups.setdefault((keys[id(field)], _shape(start)), []).append(i)
     structures = []
     for members in groups.values():
         same = all(several[i] is several[members[0]] for i in members)
@@ -121,8 +122,12 @@ def _jax_field(given: Any) -> VectorField:
             "a field of the batch is lowered to NumPy, which JAX cannot trace. Lower it with "
             "backend='jax'."
         )
-    # NumPy's arrays inside a field are numbers of the problem, like JAX's.
-    return jax.tree.map(lambda x: jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x, field)
+    return field
+
+
+def _is_numbers(leaf: Any) -> bool:
+    """Whether a part of a field is an array, NumPy's or JAX's, and so a number of the problem."""
+    return isinstance(leaf, (np.ndarray, jax.Array))
 
 
 def _starts_of(y0: Any) -> list[Any]:
@@ -176,7 +181,7 @@ def _key(field: VectorField) -> Any:
     """What two fields must share to be stacked: all but the numbers in their arrays."""
     leaves, structure = jax.tree.flatten(field)
     return structure, tuple(
-        (leaf.shape, str(leaf.dtype)) if eqx.is_array(leaf) else leaf for leaf in leaves
+        (leaf.shape, str(leaf.dtype)) if _is_numbers(leaf) else leaf for leaf in leaves
     )
 
 
@@ -192,7 +197,7 @@ def _structure(
         rest, own = fields[0], jax.tree.map(lambda _: None, fields[0])
     else:
         columns = list(zip(*map(jax.tree.leaves, fields), strict=True))
-        differ = [eqx.is_array(c[0]) and not _agree(c) for c in columns]
+        differ = [_is_numbers(c[0]) and not _agree(c) for c in columns]
         tree = jax.tree.structure(fields[0])
         rest = tree.unflatten([None if d else c[0] for c, d in zip(columns, differ, strict=True)])
         own = tree.unflatten(
