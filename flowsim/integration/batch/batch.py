@@ -230,7 +230,7 @@ def _part(structure: Structure, group: Group, plan: Plan, log: Log) -> Part:
     end_to_end, loss = _read(group, log)
     # A plain function has no loss; of the others few have one that is not a number.
     lacking = isinstance(structure.of(0), CallableField)
-    broken = np.isnan(loss).any(axis=1) & (not lacking)
+    broken: Any = np.isnan(loss).any(axis=1) & (not lacking)
     results = [
         judge_loss(structure.of(i), log.ts[i], loss[i, : log.counts[i]], result)
         if broken[i]

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from flowsim._checks import check_array, check_real
 from flowsim._errors import InputError, ToleranceWarning
@@ -58,7 +59,7 @@ def is_batch(fields: Any, y0: Any) -> bool:
     field, leaves = as_field(fields), jax.tree.leaves(y0)
     if isinstance(field, CallableField) or any(np.ndim(x) == 0 for x in leaves):
         return False
-    if any(isinstance(x, jax.core.Tracer) for x in leaves):
+    if any(isinstance(x, Tracer) for x in leaves):
         return False  # one run of a function that JAX is tracing
     try:
         field.start(y0)
